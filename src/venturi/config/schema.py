@@ -1,0 +1,188 @@
+"""The shape of the YAML file, as frozen pydantic models. Loading and line numbers are in ``load.py``.
+
+The loader hands every scalar over as text; the types here convert. Names with a unit (``after_s``) are written
+without it in the file (``after: 7d``), where the value has one.
+"""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, InstanceOf, Tag
+
+from venturi.config.base import Model
+from venturi.config.rule_text import When, rule_fields
+from venturi.config.values import (
+    AeTitle,
+    AeTitles,
+    Duration,
+    ExistingFile,
+    Fraction,
+    Host,
+    HostPort,
+    Listen,
+    Name,
+    Names,
+    Network,
+    Networks,
+    PathOf,
+    Port,
+    Size,
+    Whole,
+)
+from venturi.model import OnFailure, Target
+from venturi.rules.condition import Condition
+
+__all__ = [
+    "Config", "Console", "Destination", "DicomDestination", "FolderDestination", "HostPort", "Limits", "Model",
+    "Network", "Node", "OnConflict", "Peer", "Retain", "Route", "Rule", "Tls",
+]  # fmt: skip
+
+
+class Limits(Model):
+    """What one node takes at once."""
+
+    associations: Whole = Field(default=32, ge=1, le=10_000)
+    """Admitted associations of this node at once."""
+    min_free: Fraction = Field(default=0.1, ge=0.0, lt=1.0)
+    """Fraction of space and inodes that must stay free, or else new associations are rejected (2/3/1)."""
+    pdu_bytes: Size = Field(default=131072, alias="pdu", ge=4096, le=1 << 24)
+    """Largest P-DATA-TF PDU accepted, advertised in negotiation (PS3.8 D.1)."""
+    object_bytes: Size = Field(default=4 << 30, alias="object", ge=1)
+    """Largest dataset accepted."""
+    timeout_s: Duration = Field(default=30.0, alias="timeout", gt=0.0)
+    """For each phase of an association."""
+
+
+class Retain(Model):
+    """How long originals and history are kept."""
+
+    original: Literal["until-delivered"] = "until-delivered"
+    after_s: Duration = Field(default=7 * 86400.0, alias="after")
+    """How long after the last delivery the bytes stay, seconds."""
+    rows_s: Duration = Field(default=400 * 86400.0, alias="rows")
+    """How long history stays after the bytes went, seconds."""
+
+
+class Tls(Model):
+    """Certificates of the node (PEM files)."""
+
+    certificate: ExistingFile
+    key: ExistingFile
+    ca: ExistingFile
+
+
+class Node(Model):
+    """The node itself."""
+
+    ae_title: AeTitles = Field(default=("VENTURI",), min_length=1)
+    listen: Listen = HostPort("127.0.0.1", 11112)
+    data: PathOf = Field(default=Path("venturi-data"), validate_default=True)
+    """Absolute after loading."""
+    tls: Tls | None = None
+    limits: Limits = Limits()
+    retain: Retain = Retain()
+    receivers: Whole = Field(default=2, ge=1, le=64)
+    workers: Whole = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
+
+
+class Console(Model):
+    """The status page and metrics."""
+
+    listen: Listen = HostPort("127.0.0.1", 8080)
+
+
+class Peer(Model):
+    """Another AE: who may send to us, and where we may send."""
+
+    ae_title: AeTitles = Field(min_length=1)
+    """One or several; "*" is any."""
+    hosts: Networks = ()
+    """From where it may send."""
+    host: Host | None = None
+    """Where it listens; it may send from there too."""
+    port: Port = 104
+
+
+class Rule(Model):
+    """What a destination gets, if the conditions hold."""
+
+    name: str
+    when: When
+    target: InstanceOf[Target]
+    on_failure: OnFailure = OnFailure.KEEP
+
+
+class Route(Model):
+    """Where instances go, if the conditions hold."""
+
+    when: When = Condition()
+    to: Names
+    """Names of destinations; none discards."""
+
+
+class OnConflict(StrEnum):
+    """What happens to a file whose name other bytes already have."""
+
+    KEEP_BOTH = "keep-both"
+    REPLACE = "replace"
+    HOLD = "hold"
+
+
+class FolderDestination(Model):
+    """Files under a folder."""
+
+    folder: PathOf
+    """Absolute after loading."""
+    path: str = "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"
+    on_conflict: OnConflict = OnConflict.KEEP_BOTH
+
+
+class DicomDestination(Model):
+    """A peer that takes C-STORE."""
+
+    dicom: str
+    """The peer's name."""
+    calling_ae: AeTitle | None = None
+    """The AE title we call ourselves; the node's first by default."""
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, FolderDestination) or (isinstance(value, dict) and "folder" in value):
+        return "<folder>"
+    if isinstance(value, DicomDestination) or (isinstance(value, dict) and "dicom" in value):
+        return "<dicom>"
+    return None
+
+
+Destination = FolderDestination | DicomDestination
+_Destination = Annotated[
+    Annotated[FolderDestination, Tag("<folder>")] | Annotated[DicomDestination, Tag("<dicom>")],
+    Discriminator(
+        _kind,
+        custom_error_type="in_words",
+        custom_error_message="a destination is {folder: PATH} or {dicom: PEER}",
+    ),
+]
+_Rule = Annotated[Rule, BeforeValidator(rule_fields)]
+
+
+class Config(Model):
+    """The whole file."""
+
+    node: Node = Node()
+    console: Annotated[Console | None, BeforeValidator(lambda v: None if v == "off" else v)] = Console()
+    """None where the file says ``console: off``."""
+    peers: dict[Name, Peer]
+    rules: tuple[_Rule, ...] = ()
+    destinations: dict[Name, _Destination]
+    routes: tuple[Route, ...] = ()
+    path: Path = Path()
+    """Of the file."""
+    digest: str = ""
+    """SHA-256 of the file's bytes, 16 hexadecimal digits: recorded with each decision."""
+    warnings: tuple[str, ...] = ()
+    """What is probably not meant, each ``file:line:column: message``."""
+
+    not_in_file: ClassVar[frozenset[str]] = frozenset(("path", "digest", "warnings"))

@@ -1,0 +1,184 @@
+"""The small types of the configuration: text in, numbers and names out.
+
+Each ``..._of`` raises ValueError with what to write instead. The annotated types apply them to text and let
+anything that is converted already pass.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, ValidationInfo
+
+from venturi.rules.units import size_bytes
+
+Network = IPv4Network | IPv6Network
+
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,4})?)\s*%")
+_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What validation knows of the file; without it, values come from a program and not from YAML."""
+
+    folder: Path
+    """Absolute; relative paths are relative to it."""
+
+
+class HostPort(NamedTuple):
+    """Where to listen or to connect: ``0.0.0.0:11112``, ``[::1]:104``."""
+
+    host: str
+    port: int
+
+
+def duration_of(text: str) -> float:
+    """Seconds from ``500ms``, ``30s``, ``5m``, ``12h``, ``7d``; ``0`` is none."""
+    match = _DURATION.fullmatch(text.strip())
+    if match:
+        return float(match[1]) * _SECONDS[match[2]]
+    if text.strip() == "0":
+        return 0.0
+    raise ValueError(f"{text!r} is not a duration: write a number with ms, s, m, h or d, such as 30s or 7d")
+
+
+def percent_of(text: str) -> float:
+    """The fraction, 0.0 to 1.0, from ``10%``."""
+    match = _PERCENT.fullmatch(text.strip())
+    if not match or float(match[1]) > 100:
+        raise ValueError(f"{text!r} is not a percentage: write 0% to 100%, such as 10%")
+    return float(match[1]) / 100
+
+
+def whole_of(text: str) -> int:
+    """A whole number from its decimal digits."""
+    if not re.fullmatch(r"[+-]?\d{1,12}", text.strip(), re.ASCII):
+        raise ValueError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def number_of(text: str) -> float:
+    """A number such as ``10`` or ``2.5``."""
+    if not re.fullmatch(r"[+-]?\d{1,12}(\.\d{1,9})?", text.strip(), re.ASCII):
+        raise ValueError(f"{text!r} is not a number")
+    return float(text)
+
+
+def port_of(text: str) -> int:
+    """A TCP port; 0 lets the system choose one."""
+    if not re.fullmatch(r"\d{1,5}", text.strip(), re.ASCII) or int(text) > 65535:
+        raise ValueError(f"{text!r} is not a port: write 0 to 65535")
+    return int(text)
+
+
+def host_of(text: str) -> str:
+    """An IP address (IPv6 with or without brackets) or a host name; only its form is looked at."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return str(ip_address(bare))
+    except ValueError:
+        if bare != text or not _HOST.fullmatch(text) or re.fullmatch(r"[\d.]+", text):
+            raise ValueError(f"{text!r} is neither a host name nor an IP address") from None
+    return text
+
+
+def host_port_of(text: str) -> HostPort:
+    """From ``127.0.0.1:11112``, ``pacs.example.org:104``, ``[::1]:104``."""
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or not host or (":" in host and not host.startswith("[")):
+        raise ValueError(f"{text!r} is not HOST:PORT: write 127.0.0.1:11112, or '[::1]:11112' for IPv6")
+    return HostPort(host_of(host), port_of(port))
+
+
+def ae_title_of(text: str) -> str:
+    """An AE title (PS3.5 6.2): 1 to 16 characters of the default repertoire, no backslash; padding trimmed."""
+    trimmed = text.strip(" ")
+    if not re.fullmatch(r"[ -\[\]-~]{1,16}", trimmed):
+        raise ValueError(f"{text!r} is not an AE title: 1 to 16 ASCII characters, no backslash, no control")
+    return trimmed
+
+
+def network_of(text: str) -> Network:
+    """From ``10.1.0.0/24`` or a single address."""
+    try:
+        return ip_network(text.strip())
+    except ValueError:
+        pass
+    try:
+        near = ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not a network: write an address or a range such as 10.1.0.0/24; a name goes to host:"
+        ) from None
+    raise ValueError(f"{text!r} has bits set beyond its prefix: write {near}, or the address alone")
+
+
+def name_of(text: str) -> str:
+    """The name of a peer or a destination: it also labels metrics and queues."""
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is not a name: up to 64 letters, digits, _ . - and no spaces")
+    return text
+
+
+def title_of(text: str) -> str:
+    """The name of a rule: any printable text of up to 64 characters that is not in parentheses."""
+    if not 1 <= len(text) <= 64 or not text.isprintable() or text.startswith("("):
+        raise ValueError(f"{text!r} is not a rule's name: 1 to 64 printable characters, not beginning with (")
+    return text
+
+
+def _path(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(info.context, Source):
+        return value
+    if isinstance(value, Path):  # a default
+        return info.context.folder / value
+    if not isinstance(value, str):
+        return value
+    if not value or not value.isprintable():
+        raise ValueError(f"{value!r} is not a path")
+    if value.startswith("~"):
+        raise ValueError("~ is not expanded: write the whole path, or one relative to this file")
+    return Path(os.path.normpath(info.context.folder / value))
+
+
+def _existing(value: Any, info: ValidationInfo) -> Any:
+    path = _path(value, info)
+    if isinstance(path, Path) and isinstance(info.context, Source) and not path.is_file():
+        raise ValueError(f"there is no file {path}: paths are relative to the configuration file")
+    return path
+
+
+def _from_text(convert: Callable[[str], Any]) -> BeforeValidator:
+    return BeforeValidator(lambda value: convert(value) if isinstance(value, str) else value)
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Duration = Annotated[float, _from_text(duration_of)]
+Fraction = Annotated[float, _from_text(percent_of)]
+Size = Annotated[int, _from_text(size_bytes)]
+Whole = Annotated[int, _from_text(whole_of)]
+Port = Annotated[int, _from_text(port_of)]
+Number = Annotated[float, _from_text(number_of)]
+Host = Annotated[str, _from_text(host_of)]
+Listen = Annotated[HostPort, _from_text(host_port_of)]
+AeTitle = Annotated[str, _from_text(ae_title_of)]
+AnyNetwork = Annotated[Network, _from_text(network_of)]
+Name = Annotated[str, _from_text(name_of)]
+RuleName = Annotated[str, _from_text(title_of)]
+PathOf = Annotated[Path, BeforeValidator(_path)]
+ExistingFile = Annotated[Path, BeforeValidator(_existing)]
+AeTitles = Annotated[tuple[AeTitle, ...], BeforeValidator(_one_or_many)]
+Networks = Annotated[tuple[AnyNetwork, ...], BeforeValidator(_one_or_many)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
+Numbers = Annotated[tuple[Number, ...], BeforeValidator(_one_or_many)]

@@ -1,0 +1,1 @@
+"""Match and decide: header facts + association facts + destination -> Decision. Pure, so ``explain`` is exact."""
