@@ -1,0 +1,92 @@
+"""Receipts: recording them, and claiming them for a decision."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from venturi.ledger.database import insert_or_ignore
+from venturi.ledger.port import Claim
+from venturi.ledger.rows import chunks, instance_values, to_instance
+from venturi.ledger.tables import inline, instances
+from venturi.model import Instance
+
+# Statements are made once: making one costs more than running it.
+
+_OTHER = instances.alias("other")
+_FLAG_CONFLICTS = (
+    instances.update()
+    .where(
+        instances.c.sop_instance_uid.in_(sa.bindparam("uids", expanding=True)),
+        instances.c.conflict.is_(False),
+        sa.exists().where(
+            _OTHER.c.sop_instance_uid == instances.c.sop_instance_uid,
+            _OTHER.c.sha256 != instances.c.sha256,
+        ),
+    )
+    .values(conflict=True)
+)
+
+UNDECIDED = (
+    sa.select(instances)
+    .where(
+        instances.c.state == inline("received"),
+        instances.c.held == inline(""),
+        instances.c.lease_until <= sa.bindparam("now"),
+    )
+    .order_by(instances.c.id)
+    .limit(sa.bindparam("limit"))
+    .with_for_update(skip_locked=True)  # PostgreSQL; in SQLite the writer is alone
+)
+"""Instances that wait for a decision and that nobody holds: ``now``, ``limit``."""
+
+_KNOWN = sa.select(instances.c.id).where(instances.c.id.in_(sa.bindparam("ids", expanding=True)))
+_CLAIM = (
+    instances.update()
+    .where(instances.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .values(lease_owner=sa.bindparam("owner"), lease_until=sa.bindparam("until"), tries=instances.c.tries + 1)
+)
+
+
+def add(connection: sa.Connection, new: Sequence[Instance]) -> int:
+    """Record receipts; see the port. An instance that shares its SOP Instance UID with other bytes is flagged."""
+    if not new:
+        return 0
+    rows = [instance_values(instance) for instance in new]
+    added = connection.execute(insert_or_ignore(connection.dialect.name, instances), rows).rowcount
+    if added:
+        for uids in chunks({i.envelope.sop_instance_uid for i in new if i.envelope.sop_instance_uid}):
+            connection.execute(_FLAG_CONFLICTS, {"uids": uids})
+    return added
+
+
+def known(connection: sa.Connection, instance_ids: Sequence[str]) -> set[str]:
+    """Say which of these have been recorded; see the port."""
+    rows = (connection.execute(_KNOWN, {"ids": ids}).scalars() for ids in chunks(instance_ids))
+    return {instance_id for found in rows for instance_id in found}
+
+
+def claim(connection: sa.Connection, owner: str, limit: int, now: float, lease_s: float) -> list[Claim]:
+    """Claim undecided instances; see the port."""
+    rows = connection.execute(UNDECIDED, {"now": now, "limit": limit}).mappings().all()
+    if rows:
+        ids = [row["id"] for row in rows]
+        connection.execute(_CLAIM, {"ids": ids, "owner": owner, "until": now + lease_s})
+    return [Claim(to_instance(row), row["tries"] + 1) for row in rows]
+
+
+def put_back(connection: sa.Connection, instance_id: str, owner: str, not_before: float) -> None:
+    """Give back a claim as if it had not been made; see the port."""
+    connection.execute(
+        instances.update()
+        .where(instances.c.id == instance_id, instances.c.lease_owner == owner)
+        .values(lease_owner=None, lease_until=not_before, tries=instances.c.tries - 1)
+    )
+
+
+def hold(connection: sa.Connection, instance_id: str, reason: str) -> None:
+    """Set an instance aside; see the port."""
+    connection.execute(
+        instances.update()
+        .where(instances.c.id == instance_id, instances.c.state.in_(["received", "decided"]))
+        .values(held=reason, lease_owner=None, lease_until=0.0)
+    )

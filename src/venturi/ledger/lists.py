@@ -1,0 +1,109 @@
+"""What people ask the ledger: lists and totals. Nothing here changes anything."""
+
+import sqlalchemy as sa
+
+from venturi.ledger.port import Attempt, DeliveryRow, Filter, InstanceRow, State, Totals
+from venturi.ledger.rows import DELIVERY_COLUMNS, to_attempt, to_delivery_row, to_instance_row
+from venturi.ledger.tables import attempts, deliveries, inline, instances, renditions
+
+
+def matching(which: Filter) -> list[sa.ColumnElement[bool]]:
+    """Make the conditions of a filter on deliveries joined with their instances."""
+    conditions: list[sa.ColumnElement[bool]] = []
+    if which.ids:
+        conditions.append(deliveries.c.id.in_(which.ids))
+    if which.destination:
+        conditions.append(deliveries.c.destination == which.destination)
+    if which.state:
+        known = which.state in set(State)
+        conditions.append(deliveries.c.state == (inline(which.state) if known else which.state))
+    if which.study_instance_uid:
+        conditions.append(instances.c.study_instance_uid == which.study_instance_uid)
+    if which.sop_instance_uid:
+        conditions.append(instances.c.sop_instance_uid == which.sop_instance_uid)
+    return conditions
+
+
+def list_deliveries(connection: sa.Connection, which: Filter) -> list[DeliveryRow]:
+    """List deliveries; see the port."""
+    rows = connection.execute(
+        sa.select(*DELIVERY_COLUMNS)
+        .select_from(
+            deliveries.join(instances).join(renditions, renditions.c.id == deliveries.c.rendition_id)
+        )
+        .where(*matching(which))
+        .order_by(deliveries.c.id.desc())
+        .limit(which.limit)
+    ).mappings()
+    return [to_delivery_row(row) for row in rows]
+
+
+def list_instances(connection: sa.Connection, which: Filter) -> list[InstanceRow]:
+    """List instances; see the port. The state "held" means those that wait for a person."""
+    query = sa.select(instances).order_by(instances.c.id.desc()).limit(which.limit)
+    if which.state == "held":
+        query = query.where(instances.c.held != inline(""))
+    elif which.state:
+        query = query.where(instances.c.state == which.state)
+    if which.study_instance_uid:
+        query = query.where(instances.c.study_instance_uid == which.study_instance_uid)
+    if which.sop_instance_uid:
+        query = query.where(instances.c.sop_instance_uid == which.sop_instance_uid)
+    return [to_instance_row(row) for row in connection.execute(query).mappings()]
+
+
+def list_attempts(connection: sa.Connection, delivery: int) -> list[Attempt]:
+    """List a delivery's attempts; see the port."""
+    query = sa.select(attempts).where(attempts.c.delivery_id == delivery).order_by(attempts.c.id)
+    return [to_attempt(row) for row in connection.execute(query).mappings()]
+
+
+def totals(connection: sa.Connection) -> Totals:
+    """Count everything; see the port. Reads whole indices: for a page or a scrape, not for a loop."""
+    by_destination = connection.execute(
+        sa.select(deliveries.c.destination, deliveries.c.state, sa.func.count()).group_by(
+            deliveries.c.destination, deliveries.c.state
+        )
+    ).all()
+    made = connection.execute(
+        sa.select(
+            renditions.c.transfer_syntax,
+            renditions.c.reason,
+            sa.func.count(),
+            sa.func.sum(renditions.c.pixel_bytes_before),
+            sa.func.sum(renditions.c.pixel_bytes_after),
+        ).group_by(renditions.c.transfer_syntax, renditions.c.reason)
+    ).all()
+    transcoded = [row for row in made if not row[1]]
+    return Totals(
+        instances=_by_state(connection),
+        deliveries={(row[0], row[1]): row[2] for row in by_destination},
+        renditions={(row[0], row[1]): row[2] for row in made},
+        bytes_received=connection.execute(sa.select(sa.func.sum(instances.c.size_bytes))).scalar() or 0,
+        bytes_before=sum(row[3] for row in transcoded),
+        bytes_after=sum(row[4] for row in transcoded),
+        oldest_pending_at=connection.execute(
+            sa.select(sa.func.min(deliveries.c.created_at)).where(
+                deliveries.c.state == inline(State.PENDING.value)
+            )
+        ).scalar(),
+    )
+
+
+def _by_state(connection: sa.Connection) -> dict[str, int]:
+    """Count instances, each once: those that wait for a person as "held". Each count reads one partial index."""
+    waiting = connection.execute(
+        sa.select(instances.c.state, sa.func.count())
+        .where(instances.c.held != inline(""))
+        .group_by(instances.c.state)
+    )
+    held = {row[0]: row[1] for row in waiting}
+    undecided = sa.and_(instances.c.state == inline("received"), instances.c.held == inline(""))
+    counts = {"held": sum(held.values()), "received": _count(connection, undecided)}
+    for state in ("decided", "removable", "gone"):
+        counts[state] = _count(connection, instances.c.state == inline(state)) - held.get(state, 0)
+    return {state: count for state, count in counts.items() if count}
+
+
+def _count(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> int:
+    return connection.execute(sa.select(sa.func.count()).select_from(instances).where(condition)).scalar_one()

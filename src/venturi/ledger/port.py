@@ -1,0 +1,248 @@
+"""What a ledger is: the facts about instances, renditions and deliveries, and who is working on what.
+
+Work is claimed by lease: a claim belongs to its ``owner`` until ``lease_s`` seconds have passed without a renewal;
+then anybody may claim it again. Every method is one transaction. Times are seconds since 1970-01-01 UTC.
+Losing the ledger loses no image: it is made anew from the spool.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from venturi.model import Instance, Judgement, Outcome, Target
+
+
+class Role(StrEnum):
+    """Who can be woken by the doorbell."""
+
+    TRANSCODE = "transcode"
+    DELIVER = "deliver"
+
+
+class Doorbell(Protocol):
+    """Wakes a role at once. A ring may be lost: whoever waits also looks by itself now and then."""
+
+    def ring(self, role: Role) -> None:
+        """Wake the role; never blocks, never raises."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until rung (True) or until the time has passed (False). Only for the role it was made for."""
+
+    def close(self) -> None:
+        """Free its socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An instance to decide and transcode, and how often that was begun before (by roles that died over it)."""
+
+    instance: Instance
+    tries: int
+    """1 at the first claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A delivery to make."""
+
+    id: int
+    instance: Instance
+    destination: str
+    rule: str
+    target: Target
+    """Which rendition; where ``outcome.transcoded`` is False, the original."""
+    outcome: Outcome
+    tries: int
+    """Attempts made before this one."""
+
+
+class State(StrEnum):
+    """A delivery's state."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    COMMITTED = "committed"
+    HELD = "held"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one attempt to deliver ended."""
+
+    delivery: int
+    state: State
+    """DELIVERED, HELD, or PENDING for "later"."""
+    at: float
+    duration_s: float
+    status: str = ""
+    """The peer's status as four hexadecimal digits, or a word of ours such as ``refused`` or ``no-context``."""
+    detail: str = ""
+    """In words, without PHI: where it is now, or what went wrong and what to do."""
+    due_at: float = 0.0
+    """For PENDING: not before."""
+    sent_original: bool = False
+    """The original went instead of the transcoded rendition, because the destination does not take the latter."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A delivery as lists show it."""
+
+    id: int
+    instance_id: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_instance_uid: str
+    modality: str
+    peer: str
+    received_at: float
+    destination: str
+    rule: str
+    state: State
+    tries: int
+    due_at: float
+    status: str
+    detail: str
+    transfer_syntax: str
+    """Of the rendition."""
+    source_syntax: str
+    """As received."""
+    size_before: int
+    size_after: int
+    reason: str
+    """Why it is as received; empty when transcoded."""
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRow:
+    """An instance as lists show it."""
+
+    instance: Instance
+    state: str
+    """received, decided, removable or gone."""
+    held: str
+    """Why it waits for a person, or empty."""
+    conflict: bool
+    """Another instance has the same SOP Instance UID and other bytes."""
+    modality: str
+    study_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which deliveries or instances are meant; an empty field means any."""
+
+    ids: tuple[int, ...] = ()
+    """Of deliveries."""
+    destination: str = ""
+    state: str = ""
+    study_instance_uid: str = ""
+    sop_instance_uid: str = ""
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The node at a glance."""
+
+    instances: dict[str, int]
+    """By state; "held" counts instances that wait for a person."""
+    deliveries: dict[tuple[str, str], int]
+    """By (destination, state)."""
+    renditions: dict[tuple[str, str], int]
+    """By (transfer syntax UID, reason); the reason is empty for transcoded ones."""
+    bytes_received: int
+    bytes_before: int
+    """Pixel bytes of transcoded renditions, before."""
+    bytes_after: int
+    oldest_pending_at: float | None
+
+
+class Ledger(Protocol):
+    """The facts. Safe to use from several threads and processes."""
+
+    def add(self, instances: Sequence[Instance]) -> int:
+        """Record receipts, ignoring ids that are known; how many were new. Flags same UID with other bytes."""
+
+    def known(self, instance_ids: Sequence[str]) -> set[str]:
+        """Which of these have been recorded."""
+
+    def claim_instances(self, owner: str, limit: int, lease_s: float) -> list[Claim]:
+        """Undecided instances that nobody holds, oldest first."""
+
+    def put_back(self, instance_id: str, owner: str, wait_s: float) -> None:
+        """Give back a claim that came to nothing through no fault of the instance: the try does not count.
+
+        Nobody can claim it before ``wait_s`` seconds have passed. Nothing happens if the lease was lost.
+        """
+
+    def renew(self, owner: str, lease_s: float) -> None:
+        """Extend all leases of an owner, on instances and on deliveries."""
+
+    def release(self, owner: str) -> int:
+        """Free all leases of an owner that has ended (or whose name begins with ``owner``); how many."""
+
+    def owners(self) -> list[str]:
+        """Everybody who holds a lease, run out or not."""
+
+    def judge(self, judgement: Judgement, owner: str) -> bool:
+        """Record decisions, renditions and deliveries, all or nothing.
+
+        False, and nothing recorded, if the owner's lease was lost to another meanwhile or it was judged already.
+        """
+
+    def claim_deliveries(self, destination: str, owner: str, limit: int, lease_s: float) -> list[Job]:
+        """Pending deliveries to a destination that are due and that nobody holds, oldest first."""
+
+    def next_due(self, destination: str) -> float | None:
+        """When the next pending delivery to a destination is due, or None."""
+
+    def record(self, attempts: Sequence[Attempt], owner: str) -> None:
+        """Record how attempts ended, and free their leases."""
+
+    def deliveries(self, which: Filter) -> list[DeliveryRow]:
+        """Deliveries, newest first."""
+
+    def held_instances(self, limit: int = 100) -> list[InstanceRow]:
+        """Instances that wait for a person (``no-route``, damaged)."""
+
+    def instances(self, which: Filter) -> list[InstanceRow]:
+        """Instances, newest first; only the UIDs, ``state`` and ``limit`` of the filter count."""
+
+    def attempts(self, delivery: int) -> list[Attempt]:
+        """All attempts of a delivery, oldest first."""
+
+    def retry(self, which: Filter, who: str) -> int:
+        """Make held and waiting deliveries due now (and held instances undecided again); how many. Journalled."""
+
+    def resend(self, which: Filter, who: str) -> int:
+        """Make deliveries pending again, delivered ones too, where the bytes are still here; how many. Journalled."""
+
+    def strand(self, destinations: Sequence[str]) -> int:
+        """Hold pending deliveries to any destination but these, as ``no-destination``; how many.
+
+        Those held so before whose destination is among these become pending again.
+        """
+
+    def rewind(self) -> int:
+        """Make due now what waits longer than anything may: a clock that was wrong has set it. How many."""
+
+    def hold_instance(self, instance_id: str, reason: str) -> None:
+        """Set an instance aside for a person."""
+
+    def removable(self, settled_before: float, limit: int) -> list[tuple[Instance, list[Target]]]:
+        """Mark and return instances all of whose deliveries were done before then, with their transcoded targets."""
+
+    def gone(self, instance_ids: Sequence[str]) -> None:
+        """Their bytes have been removed; the rows stay as history."""
+
+    def prune(self, gone_before: float, limit: int) -> int:
+        """Forget history of instances whose bytes went before then; how many."""
+
+    def totals(self) -> Totals:
+        """Counts for status and metrics."""
+
+    def close(self) -> None:
+        """Free its connections."""

@@ -1,0 +1,273 @@
+"""Deliveries: claiming them, recording how they ended, and what a person may do with them."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from venturi.ledger.lists import matching
+from venturi.ledger.port import Attempt, Filter, Job, State
+from venturi.ledger.rows import JOB_COLUMNS, chunks, to_instance, to_outcome
+from venturi.ledger.tables import attempts, deliveries, inline, instances, renditions
+from venturi.ledger.work import LONGEST_S
+
+_DONE = (State.DELIVERED, State.COMMITTED)
+_DAMAGED = "damaged"
+"""What destinations say of a file that is not what it was."""
+_NO_DESTINATION = "no-destination"
+
+DUE = (
+    sa.select(deliveries.c.id)
+    .where(
+        deliveries.c.state == inline(State.PENDING.value),
+        deliveries.c.destination == sa.bindparam("destination"),
+        deliveries.c.due_at <= sa.bindparam("now"),
+        deliveries.c.lease_until <= sa.bindparam("now"),
+    )
+    .order_by(deliveries.c.due_at, deliveries.c.id)
+    .limit(sa.bindparam("limit"))
+    .with_for_update(skip_locked=True)  # PostgreSQL; in SQLite the writer is alone
+)
+"""Ids of deliveries that are due and that nobody holds: ``destination``, ``now``, ``limit``."""
+
+_CLAIM = (
+    deliveries.update()
+    .where(deliveries.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .values(lease_owner=sa.bindparam("owner"), lease_until=sa.bindparam("until"))
+)
+
+_JOBS = (
+    sa.select(*JOB_COLUMNS)
+    .select_from(deliveries.join(instances).join(renditions, renditions.c.id == deliveries.c.rendition_id))
+    .where(deliveries.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(deliveries.c.due_at, deliveries.c.id)
+)
+
+_RECORD = (
+    deliveries.update()
+    .where(
+        deliveries.c.id == sa.bindparam("of"),
+        sa.or_(
+            sa.and_(
+                deliveries.c.lease_owner == sa.bindparam("owner"),
+                deliveries.c.state == inline(State.PENDING.value),
+            ),
+            sa.bindparam("done", type_=sa.Boolean),
+        ),
+    )
+    .values(
+        state=sa.bindparam("to_state"),
+        status=sa.bindparam("to_status"),
+        detail=sa.bindparam("to_detail"),
+        sent_original=sa.bindparam("to_sent_original"),
+        due_at=sa.bindparam("to_due_at"),
+        done_at=sa.bindparam("to_done_at"),
+        tries=deliveries.c.tries + 1,
+        lease_owner=None,
+        lease_until=0.0,
+    )
+)
+_INSERT_ATTEMPT = attempts.insert()
+
+
+def claim(
+    connection: sa.Connection, destination: str, owner: str, limit: int, now: float, lease_s: float
+) -> list[Job]:
+    """Claim due deliveries; see the port."""
+    found = connection.execute(DUE, {"destination": destination, "now": now, "limit": limit})
+    ids = list(found.scalars())
+    if not ids:
+        return []
+    connection.execute(_CLAIM, {"ids": ids, "owner": owner, "until": now + lease_s})
+    rows = connection.execute(_JOBS, {"ids": ids}).mappings()
+    return [
+        Job(
+            id=row["id"],
+            instance=to_instance(row, "instance_id"),
+            destination=row["destination"],
+            rule=row["rule"],
+            target=(outcome := to_outcome(row)).target,
+            outcome=outcome,
+            tries=row["tries"],
+        )
+        for row in rows
+    ]
+
+
+def next_due(connection: sa.Connection, destination: str) -> float | None:
+    """Say when there is something to claim; see the port. A delivery somebody holds counts when its lease ends."""
+    pending = sa.and_(
+        deliveries.c.state == inline(State.PENDING.value), deliveries.c.destination == destination
+    )
+    free: float | None = connection.execute(
+        sa.select(deliveries.c.due_at)
+        .where(pending, deliveries.c.lease_owner.is_(None))
+        .order_by(deliveries.c.due_at)
+        .limit(1)
+    ).scalar()
+    leased: float | None = connection.execute(
+        sa.select(deliveries.c.lease_until)
+        .where(deliveries.c.destination == destination, deliveries.c.lease_owner.is_not(None))
+        .order_by(deliveries.c.lease_until)
+        .limit(1)
+    ).scalar()
+    return min((at for at in (free, leased) if at is not None), default=None)
+
+
+def record(connection: sa.Connection, ended: Sequence[Attempt], owner: str) -> None:
+    """Record attempts; see the port.
+
+    Where the lease was lost meanwhile, a success still counts (the peer has the object), and a failure only in the
+    history: the delivery is the new owner's.
+    """
+    if not ended:
+        return
+    connection.execute(
+        _RECORD,
+        [
+            {
+                "of": attempt.delivery,
+                "owner": owner,
+                "done": attempt.state in _DONE,
+                "to_state": attempt.state.value,
+                "to_status": attempt.status,
+                "to_detail": attempt.detail,
+                "to_sent_original": attempt.sent_original,
+                "to_due_at": attempt.due_at or attempt.at,
+                "to_done_at": attempt.at if attempt.state in _DONE else None,
+            }
+            for attempt in ended
+        ],
+    )
+    connection.execute(
+        _INSERT_ATTEMPT,
+        [
+            {
+                "delivery_id": attempt.delivery,
+                "owner": owner,
+                "state": attempt.state.value,
+                "at": attempt.at,
+                "duration_s": attempt.duration_s,
+                "status": attempt.status,
+                "detail": attempt.detail,
+                "due_at": attempt.due_at,
+                "sent_original": attempt.sent_original,
+            }
+            for attempt in ended
+        ],
+    )
+
+
+def retry(connection: sa.Connection, which: Filter, now: float) -> int:
+    """Make held and waiting deliveries due now, and held instances undecided again; see the port.
+
+    Where it is the rendition that is damaged, its instance is decided anew, which makes it again.
+    """
+    damaged = sa.and_(
+        deliveries.c.state == inline(State.HELD.value),
+        deliveries.c.status == _DAMAGED,
+        renditions.c.reason == inline(""),
+    )
+    waiting = deliveries.c.state.in_([State.HELD.value, State.PENDING.value])
+    changed = _decide_anew(connection, which, damaged) + _make_due(
+        connection, which, now, sa.and_(waiting, ~damaged)
+    )
+    if which.ids or which.destination or which.state not in {"", "held"}:
+        return changed  # an instance that no route matched has no delivery to be found by
+    conditions = [instances.c.held != inline(""), instances.c.state.in_(["received", "decided"])]
+    if which.study_instance_uid:
+        conditions.append(instances.c.study_instance_uid == which.study_instance_uid)
+    if which.sop_instance_uid:
+        conditions.append(instances.c.sop_instance_uid == which.sop_instance_uid)
+    chosen = sa.select(instances.c.id).where(*conditions).order_by(instances.c.id).limit(which.limit)
+    return (
+        changed
+        + connection.execute(
+            instances.update().where(instances.c.id.in_(chosen)).values(held="", tries=0)
+        ).rowcount
+    )
+
+
+def resend(connection: sa.Connection, which: Filter, now: float) -> int:
+    """Make deliveries pending again, where the bytes are still here; see the port."""
+    return _make_due(connection, which, now, instances.c.state == "decided")
+
+
+def strand(connection: sa.Connection, known: Sequence[str], now: float) -> int:
+    """Hold what nobody will deliver, and let go what somebody will again; see the port."""
+    nobodys = connection.execute(
+        deliveries.update()
+        .where(
+            deliveries.c.state == inline(State.PENDING.value),
+            deliveries.c.destination.not_in(known),
+            deliveries.c.lease_until <= now,
+        )
+        .values(
+            state=State.HELD.value,
+            status=_NO_DESTINATION,
+            detail="the configuration no longer has this destination; it goes on when it has it again",
+        )
+    ).rowcount
+    connection.execute(
+        deliveries.update()
+        .where(
+            deliveries.c.state == inline(State.HELD.value),
+            deliveries.c.destination.in_(known),
+            deliveries.c.status == _NO_DESTINATION,
+        )
+        .values(state=State.PENDING.value, due_at=now)
+    )
+    return nobodys
+
+
+def rewind(connection: sa.Connection, now: float) -> int:
+    """Put deliveries' times right; see the port."""
+    return connection.execute(
+        deliveries.update()
+        .where(deliveries.c.state == inline(State.PENDING.value), deliveries.c.due_at > now + LONGEST_S)
+        .values(due_at=now)
+    ).rowcount
+
+
+def _decide_anew(connection: sa.Connection, which: Filter, damaged: sa.ColumnElement[bool]) -> int:
+    """Have renditions that were found damaged made again, for their deliveries; how many of these."""
+    chosen = connection.execute(
+        sa.select(deliveries.c.instance_id)
+        .select_from(
+            deliveries.join(instances).join(renditions, renditions.c.id == deliveries.c.rendition_id)
+        )
+        .where(*matching(which), damaged, instances.c.state == inline("decided"))
+        .order_by(deliveries.c.id)
+        .limit(which.limit)
+    )
+    ids = list(chosen.scalars())
+    for some in chunks(ids):
+        connection.execute(
+            instances.update().where(instances.c.id.in_(some)).values(state="received", held="", tries=0)
+        )
+    return len(ids)
+
+
+def _make_due(connection: sa.Connection, which: Filter, now: float, condition: sa.ColumnElement[bool]) -> int:
+    """Make the oldest matching deliveries due now. A lease that somebody holds stays theirs.
+
+    What a rule holds rather than send as received is sent so only when a person names its number.
+    """
+    by_rule = sa.and_(
+        deliveries.c.state == inline(State.HELD.value),
+        renditions.c.state == inline("failed"),
+        deliveries.c.status == renditions.c.reason,
+    )
+    chosen = (
+        sa.select(deliveries.c.id)
+        .select_from(
+            deliveries.join(instances).join(renditions, renditions.c.id == deliveries.c.rendition_id)
+        )
+        .where(*matching(which), condition, *([] if which.ids else [~by_rule]))
+        .order_by(deliveries.c.id)
+        .limit(which.limit)
+    )
+    return connection.execute(
+        deliveries.update()
+        .where(deliveries.c.id.in_(chosen))
+        .values(state=State.PENDING.value, due_at=now, tries=0, done_at=None)
+    ).rowcount

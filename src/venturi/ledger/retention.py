@@ -1,0 +1,94 @@
+"""Letting bytes go: only when every delivery is done, and long enough ago; rows stay as history, and go last."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from venturi.ledger.port import State
+from venturi.ledger.rows import chunks, to_instance, to_target
+from venturi.ledger.tables import attempts, deliveries, inline, instances, renditions
+from venturi.model import Instance, Target
+
+
+def removable(
+    connection: sa.Connection, settled_before: float, limit: int
+) -> list[tuple[Instance, list[Target]]]:
+    """Mark and return what may go; see the port. What was marked before, and is not gone, comes first."""
+    open_or_recent = sa.exists().where(
+        deliveries.c.instance_id == instances.c.id,
+        sa.or_(
+            deliveries.c.state.in_([State.PENDING.value, State.HELD.value]),
+            deliveries.c.done_at.is_(None),
+            deliveries.c.done_at >= settled_before,
+        ),
+    )
+    marked = (
+        connection.execute(
+            sa.select(instances)
+            .where(instances.c.state == inline("removable"))
+            .order_by(instances.c.id)
+            .limit(limit)
+        )
+        .mappings()
+        .all()
+    )
+    settled = (
+        connection.execute(
+            sa.select(instances)
+            .where(
+                instances.c.state == inline("decided"),
+                instances.c.decided_at < settled_before,
+                instances.c.held == "",
+                ~open_or_recent,
+            )
+            .order_by(instances.c.decided_at)
+            .limit(limit - len(marked))
+        )
+        .mappings()
+        .all()
+    )
+    for ids in chunks(row["id"] for row in settled):
+        connection.execute(instances.update().where(instances.c.id.in_(ids)).values(state="removable"))
+    rows = [*marked, *settled]
+    targets = _transcoded(connection, [row["id"] for row in rows])
+    return [(to_instance(row), targets[row["id"]]) for row in rows]
+
+
+def gone(connection: sa.Connection, instance_ids: Sequence[str], now: float) -> None:
+    """Note that bytes are no longer here; see the port."""
+    for ids in chunks(instance_ids):
+        connection.execute(
+            instances.update()
+            .where(instances.c.id.in_(ids), instances.c.state == "removable")
+            .values(state="gone", gone_at=now)
+        )
+
+
+def prune(connection: sa.Connection, gone_before: float, limit: int) -> int:
+    """Forget old history; see the port."""
+    found = connection.execute(
+        sa.select(instances.c.id)
+        .where(instances.c.state == inline("gone"), instances.c.gone_at < gone_before)
+        .order_by(instances.c.gone_at)
+        .limit(limit)
+    ).scalars()
+    pruned = 0
+    for ids in chunks(found):
+        theirs = sa.select(deliveries.c.id).where(deliveries.c.instance_id.in_(ids))
+        connection.execute(attempts.delete().where(attempts.c.delivery_id.in_(theirs)))
+        connection.execute(deliveries.delete().where(deliveries.c.instance_id.in_(ids)))
+        connection.execute(renditions.delete().where(renditions.c.instance_id.in_(ids)))
+        pruned += connection.execute(instances.delete().where(instances.c.id.in_(ids))).rowcount
+    return pruned
+
+
+def _transcoded(connection: sa.Connection, instance_ids: list[str]) -> dict[str, list[Target]]:
+    targets: dict[str, list[Target]] = defaultdict(list)
+    for ids in chunks(instance_ids):
+        query = sa.select(renditions.c.instance_id, renditions.c.target).where(
+            renditions.c.instance_id.in_(ids), renditions.c.reason == ""
+        )
+        for instance_id, text in connection.execute(query):
+            targets[instance_id].append(to_target(text))
+    return targets
