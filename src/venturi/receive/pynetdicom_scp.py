@@ -1,0 +1,176 @@
+"""The listening side over pynetdicom: connections, admission, limits, and an orderly end.
+
+Several processes may serve the same listening socket: it is not blocking, and a connection that another
+process was quicker to accept is simply not there. Nothing that one peer does or fails to do keeps another
+waiting here.
+"""
+
+import select
+import socket
+import threading
+import time
+from dataclasses import dataclass
+
+import structlog
+from pynetdicom import AE
+
+from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from venturi.config.schema import Node
+from venturi.errors import ConfigError
+from venturi.receive.admission import LOCAL_LIMIT_EXCEEDED, TEMPORARY_CONGESTION, Admission, Refused
+from venturi.receive.association import Acceptor
+from venturi.receive.port import StoreHandler
+from venturi.receive.seats import Seats
+
+log = structlog.get_logger()
+
+BACKLOG = 512
+"""Connections the kernel holds until they are accepted."""
+CONNECTIONS = 128
+"""Of one process, associated or not."""
+UNASSOCIATED_PER_HOST = 16
+"""Over that, the oldest of that host is closed."""
+POLL_S = 0.2
+"""How soon a stop is noticed."""
+RELEASE_S = 0.5
+"""After a stop: how long associations with nothing in hand may take to release by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An admitted association."""
+
+    peer: str
+    seat: int
+
+
+class Receiver:
+    """One receiver process's network side."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        handler: StoreHandler,
+        admission: Admission,
+        node: Node,
+        stop: threading.Event,
+        seats: Seats,
+    ) -> None:
+        if node.tls is not None:
+            raise ConfigError(
+                ["node.tls: this version does not speak TLS yet; remove it, or use a TLS proxy"]
+            )
+        self.handler, self.admission, self.node, self.seats = handler, admission, node, seats
+        self._sock, self._stop = sock, stop
+        self._running: set[Acceptor] = set()
+        self._lock = threading.Lock()
+        self._ae = AE(ae_title=node.ae_title[0])
+        self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        self._ae.maximum_pdu_size = node.limits.pdu_bytes
+        self._ae.maximum_associations = 1 << 30  # counted here, and only after admission
+        self._ae.acse_timeout = self._ae.dimse_timeout = self._ae.network_timeout = node.limits.timeout_s
+
+    def run(self, drain_s: float) -> None:
+        """Accept until the stop is set, then let what runs end: see ``serve``."""
+        self._sock.setblocking(False)
+        self._sock.listen(BACKLOG)
+        poller = select.poll()
+        poller.register(self._sock, select.POLLIN)
+        while not self._stop.is_set():
+            if poller.poll(POLL_S * 1000):
+                self._accept()
+        self._drain(time.monotonic() + drain_s)
+
+    def admit(self, calling_ae: str, called_ae: str, address: str) -> Entry | tuple[int, int, int]:
+        """Let an association in, or say with which result, source and diagnostic it is rejected."""
+        answer = self.admission.admit(calling_ae, called_ae, address)
+        if isinstance(answer, Refused):
+            return answer.result, answer.source, answer.diagnostic
+        if self._stop.is_set() or not self.handler.accepting():
+            log.warning("association rejected: not accepting", peer=answer.peer, address=address)
+            return TEMPORARY_CONGESTION
+        seat = self.seats.take()
+        if seat is None:
+            log.warning("association rejected: too many", peer=answer.peer, address=address)
+            return LOCAL_LIMIT_EXCEEDED
+        return Entry(answer.peer, seat)
+
+    def may_begin(self) -> bool:
+        """Whether a running association may begin another object."""
+        return not self._stop.is_set()
+
+    def ended(self, association: Acceptor) -> None:
+        """An association is over."""
+        with self._lock:
+            self._running.discard(association)
+
+    def _accept(self) -> None:
+        try:
+            client, address = self._sock.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # another process was quicker, or the peer has gone
+        except OSError as error:
+            log.error("connection not accepted", error=str(error))
+            time.sleep(POLL_S)  # out of descriptors, most likely: the connection is still there
+            return
+        host = str(address[0])
+        with self._lock:
+            waiting = [one for one in self._running if one.address == host and not one.admitted]
+            full = len(self._running) >= CONNECTIONS
+        if len(waiting) >= UNASSOCIATED_PER_HOST:
+            log.warning("too many connections that don't associate: the oldest is closed", address=host)
+            min(waiting, key=lambda one: one.began_at).hang_up()
+        if full:
+            log.warning("too many connections: closed", address=host)
+            client.close()
+            return
+        try:
+            association = Acceptor(self._ae, self, client)
+            with self._lock:
+                self._running.add(association)
+            association.start()
+        except Exception:  # no thread, no memory, or a socket that broke at once: serve the others
+            log.exception("connection dropped", address=host)
+            client.close()
+            with self._lock:
+                self._running = {one for one in self._running if one.client is not client}
+
+    def _drain(self, deadline: float) -> None:
+        """Let objects in hand be finished, then abort what still runs."""
+        idle_at = time.monotonic() + RELEASE_S
+        aborted: set[Acceptor] = set()
+        while (running := self._snapshot()) and (now := time.monotonic()) < deadline:
+            for association in running:
+                if now >= idle_at and association.idle_s() >= RELEASE_S and association not in aborted:
+                    aborted.add(association)
+                    threading.Thread(target=association.abort, daemon=True).start()
+            time.sleep(0.02)
+        for association in self._snapshot():
+            log.warning("association cut off at the deadline", **association.identity())
+            association.hang_up()
+            association.join(1.0)
+
+    def _snapshot(self) -> list[Acceptor]:
+        with self._lock:
+            return list(self._running)
+
+
+def serve(
+    sock: socket.socket,
+    handler: StoreHandler,
+    admission: Admission,
+    node: Node,
+    stop: threading.Event,
+    seats: Seats | None = None,
+    drain_s: float = 20.0,
+) -> None:
+    """Serve Storage and Verification on a bound socket until ``stop`` is set and all associations have ended.
+
+    ``seats`` counts the node's associations over its processes; by default this process has all of
+    ``node.limits.associations`` for itself. After the stop no new object is begun, each association ends
+    after the object in hand, and after ``drain_s`` seconds all are cut off. The socket stays open: it is the
+    caller's. Raises ConfigError for what this transport can't do, OSError if the socket can't listen.
+    """
+    own = seats if seats is not None else Seats(None, node.limits.associations)
+    Receiver(sock, handler, admission, node, stop, own).run(drain_s)
