@@ -1,0 +1,1 @@
+"""From one object to its renditions: guards, frames, codecs, proof; and the workers that may die over it."""

@@ -1,0 +1,174 @@
+"""The proof catches every single-byte change of a rendition that matters."""
+
+import io
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import imagecodecs
+import jpeg_ls
+import numpy as np
+import pydicom
+import pytest
+import rle
+from pydicom.data import get_testdata_file
+
+from venturi.dataset import syntaxes
+from venturi.dataset.encapsulate import frames
+from venturi.dataset.scan import PIXEL_DATA
+from venturi.model import Reason, Target
+from venturi.transcode.attributes import MAY_CHANGE
+from venturi.transcode.codecs import BY_SYNTAX, CODECS
+from venturi.transcode.dataset_file import DatasetFile, open_dataset
+from venturi.transcode.engine import Engine
+from venturi.transcode.image import Image, describe
+from venturi.transcode.prove import prove
+from venturi.transcode.refusal import Refused
+
+NAMES = [syntaxes.lookup(codec.transfer_syntax).keyword for codec in CODECS]
+
+
+def rle_pixels(codestream: bytes, image: Image) -> bytes:
+    planes = rle.decode_pixel_data(
+        codestream, version=2, bits_allocated=image.bits_allocated, rows=image.rows, columns=image.columns
+    )
+    if image.samples == 1:
+        return bytes(planes)
+    return np.frombuffer(planes, np.uint8).reshape(image.samples, -1).T.tobytes()
+
+
+OTHER_DECODER: dict[str, Callable[[bytes, Image], bytes]] = {
+    syntaxes.RLE_LOSSLESS: rle_pixels,
+    syntaxes.JPEG_LS_LOSSLESS: lambda codestream, image: bytes(jpeg_ls.decode_buffer(codestream)[0]),
+    syntaxes.JPEG_2000_LOSSLESS: lambda codestream, image: imagecodecs.jpeg2k_decode(codestream).tobytes(),
+    syntaxes.HTJ2K_LOSSLESS: lambda codestream, image: imagecodecs.jpeg2k_decode(codestream).tobytes(),
+}
+"""Not the decoders the proof uses."""
+
+
+def grey(folder: Path) -> Path:
+    """A 32 x 32 part of a CT, in two frames."""
+    dataset = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+    part = dataset.pixel_array[40:72, 40:72]
+    dataset.Rows = dataset.Columns = 32
+    dataset.NumberOfFrames = 2
+    dataset.PixelData = part.tobytes() + (part + 1).tobytes()
+    dataset.save_as(folder / "grey.dcm")
+    return folder / "grey.dcm"
+
+
+def colour(folder: Path) -> Path:
+    dataset = pydicom.dcmread(str(get_testdata_file("examples_rgb_color.dcm")))
+    dataset.PixelData = dataset.pixel_array[100:124, 100:124].tobytes()
+    dataset.Rows = dataset.Columns = 24
+    dataset.save_as(folder / "colour.dcm")
+    return folder / "colour.dcm"
+
+
+class Case:
+    """A rendition, and how to prove a changed copy of it."""
+
+    def __init__(self, source: Path, syntax: str, folder: Path) -> None:
+        self.codec = BY_SYNTAX[syntax]
+        self.output = folder / "out.dcm"
+        outcome = Engine().transcode(source, Target(syntax), self.output)
+        assert outcome.transcoded, outcome.detail
+        self.bytes = self.output.read_bytes()
+        self.original: DatasetFile = open_dataset(source)
+        self.elements = self.original.elements()
+        self.image = describe(self.original.data, self.elements)
+        self.result = open_dataset(self.output)
+        self.found = self.result.elements()
+        self.pixel_data = next(element for element in self.found if element.tag == PIXEL_DATA)
+        self.fragments = frames(self.result.data, self.pixel_data, self.image.frames)
+        self.changed = folder / "changed.dcm"
+
+    def refused(self, changed: bytes) -> bool:
+        self.changed.write_bytes(changed)
+        try:
+            prove(self.original, self.elements, self.image, self.codec, self.changed)
+        except Refused as refused:
+            return refused.reason is Reason.PROOF_FAILED
+        return False
+
+    def pixels_by_another_decoder(self, data: bytes) -> bytes | None:
+        decode = OTHER_DECODER[self.codec.transfer_syntax]
+        out = io.BytesIO()
+        for fragment in self.fragments:
+            try:
+                out.write(decode(data[fragment.offset : fragment.offset + fragment.length], self.image))
+            except Exception:  # then it has no pixels to compare
+                return None
+        return out.getvalue()
+
+    def mutated(self, place: int, dice: random.Random) -> bytes:
+        data = bytearray(self.bytes)
+        data[place] ^= 1 << dice.randrange(8) if dice.random() < 0.5 else dice.randrange(1, 256)
+        return bytes(data)
+
+
+@pytest.mark.parametrize("make", [grey, colour])
+@pytest.mark.parametrize("codec", CODECS, ids=NAMES)
+def test_a_changed_byte_of_pixel_data_is_caught_whenever_pixels_change(
+    codec: object, make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    case = Case(make(tmp_path), codec.transfer_syntax, tmp_path)  # type: ignore[attr-defined]  # a codec
+    dice = random.Random(20)
+    honest = case.pixels_by_another_decoder(case.bytes)
+    assert honest == bytes(case.original.data[case.image.offset : case.image.offset + case.image.pixel_bytes])
+    caught = 0
+    for _ in range(300):
+        changed = case.mutated(dice.randrange(case.pixel_data.start, case.pixel_data.end), dice)
+        refused = case.refused(changed)
+        caught += refused
+        if not refused:
+            assert case.pixels_by_another_decoder(changed) in (honest, None)
+    assert caught > 250
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=NAMES)
+def test_a_changed_byte_of_any_other_element_is_caught(codec: object, tmp_path: Path) -> None:
+    case = Case(grey(tmp_path), codec.transfer_syntax, tmp_path)  # type: ignore[attr-defined]  # a codec
+    dice = random.Random(21)
+    places = [
+        place
+        for element in case.found
+        if element.tag not in MAY_CHANGE
+        for place in range(element.start, element.end)
+    ]
+    for place in dice.sample(places, 200):
+        assert case.refused(case.mutated(place, dice)), f"byte {place}"
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=NAMES)
+def test_a_changed_description_of_the_colours_is_caught(codec: object, tmp_path: Path) -> None:
+    case = Case(colour(tmp_path), codec.transfer_syntax, tmp_path)  # type: ignore[attr-defined]  # a codec
+    dice = random.Random(22)
+    for element in case.found:
+        if element.tag in (0x00280004, 0x00280006):
+            for place in range(element.start, element.value + (element.length or 0)):
+                assert case.refused(case.mutated(place, dice)), f"byte {place} of {element}"
+
+
+def test_swapped_frames_a_lost_frame_and_a_cut_file_are_caught(tmp_path: Path) -> None:
+    case = Case(grey(tmp_path), syntaxes.RLE_LOSSLESS, tmp_path)
+    first, second = case.fragments
+    head, tail = case.bytes[: first.offset - 8], case.bytes[second.offset + second.length :]
+    one = case.bytes[first.offset - 8 : first.offset + first.length]
+    two = case.bytes[second.offset - 8 : second.offset + second.length]
+    assert not case.refused(head + one + two + tail)
+    assert case.refused(head + two + one + tail)
+    assert case.refused(head + one + one + tail)
+    assert case.refused(head + one + tail)
+    assert case.refused(case.bytes[:-1])
+    assert case.refused(case.bytes + b"\0")
+    assert case.refused(b"")
+
+
+def test_another_instance_or_syntax_in_the_file_meta_is_caught(tmp_path: Path) -> None:
+    case = Case(grey(tmp_path), syntaxes.JPEG_LS_LOSSLESS, tmp_path)
+    uid = case.original.meta.sop_instance_uid.encode()
+    other = uid[:-1] + (b"1" if uid[-1:] != b"1" else b"2")
+    meta, rest = case.bytes[: case.result.offset], case.bytes[case.result.offset :]
+    assert case.refused(meta.replace(uid, other) + rest)
+    assert case.refused(meta.replace(b"1.2.840.10008.1.2.4.80", b"1.2.840.10008.1.2.4.81") + rest)
