@@ -1,0 +1,205 @@
+"""Takes one destination's deliveries from the ledger to the destination: one thread, one queue, one breaker.
+
+A destination that is down slows nobody else. Each receipt is recorded as soon as it is there, so that a crash
+repeats at most the delivery in hand. Nothing ends a courier but ``stop``: what is unexpected is logged once,
+the deliveries concerned are tried later, and it goes on.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import structlog
+
+from venturi.deliver.port import Destination, Ending, Parcel, Receipt
+from venturi.deliver.retry import Backoff
+from venturi.errors import Damaged
+from venturi.ledger.port import Attempt, Job, Ledger, State
+from venturi.spool.port import Spool
+
+log = structlog.get_logger()
+
+BATCH = 16
+"""Deliveries claimed at once: one association for a peer."""
+LEASE_S = 120.0
+IDLE_S = 30.0
+"""The longest sleep without a look at the ledger: a ring may be lost."""
+LEASED_S = 0.5
+"""The shortest sleep, when what is due is in other hands."""
+BREAK_S = 60.0
+"""The longest pause after batches of which nothing arrived: so soon a destination that is back is noticed."""
+
+
+class Courier:
+    """Delivers to one destination until it is stopped."""
+
+    def __init__(
+        self,
+        name: str,
+        destination: Destination,
+        ledger: Ledger,
+        spool: Spool,
+        owner: str,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """``owner`` names the leases of this courier and must be its own."""
+        self.name = name
+        self._destination = destination
+        self._ledger = ledger
+        self._spool = spool
+        self._owner = (
+            f"{owner}/"  # releasing goes by how names begin: "pacs" must not end the leases of "pacs2"
+        )
+        self._backoff = backoff if backoff is not None else Backoff()
+        self._stop = threading.Event()
+        self._rung = threading.Event()
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name=f"courier {name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There may be something new to deliver."""
+        self._rung.set()
+
+    def stop(self) -> None:
+        """Finish the parcel in hand and end; returns at once."""
+        self._stop.set()
+        self._rung.set()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Wait until it has ended."""
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                jobs = self._ledger.claim_deliveries(self.name, self._owner, BATCH, LEASE_S)
+                if jobs:
+                    self._work(jobs)
+                else:
+                    self._sleep()
+            except Exception:  # the ledger failed: nothing is lost, and it may be back soon
+                log.exception("courier can't reach the ledger; it goes on later", destination=self.name)
+                self._pause()
+        try:
+            self._destination.close()
+            self._ledger.release(self._owner)
+        except Exception:  # the lease runs out by itself
+            log.exception("courier ended with its leases kept", destination=self.name)
+
+    def _sleep(self) -> None:
+        due = self._ledger.next_due(self.name)
+        wait_s = IDLE_S if due is None else min(IDLE_S, max(LEASED_S, due - time.time()))
+        self._rung.wait(wait_s)
+        self._rung.clear()
+
+    def _pause(self) -> None:
+        """Break off after a failure that concerns all deliveries: not even a ring shortens this."""
+        self._failures += 1
+        self._stop.wait(min(BREAK_S, self._backoff.delay_s(self._failures, random.random())))  # noqa: S311 - jitter
+
+    def _work(self, jobs: Sequence[Job]) -> None:
+        waiting = {job.id: job for job in jobs}
+        arrived = False
+        parcels: list[Parcel] = []
+        with self._renewed():
+            try:
+                parcels = [parcel for job in jobs if (parcel := self._parcel(job, waiting)) is not None]
+                receipts = iter(self._destination.deliver(parcels)) if parcels else iter(())
+                for receipt in receipts:
+                    job = waiting.pop(receipt.delivery)
+                    self._record(job, receipt)
+                    arrived = arrived or receipt.ending is not Ending.LATER
+                    if self._stop.is_set():
+                        close = getattr(receipts, "close", None)
+                        if close is not None:
+                            close()
+                        return
+                if waiting:
+                    raise RuntimeError(f"the destination gave no receipt for {len(waiting)} parcels")
+            except Exception as error:  # a destination must not raise; if it does, the others go on
+                log.exception("delivery failed unexpectedly", destination=self.name, deliveries=len(waiting))
+                for job in waiting.values():
+                    detail = f"unexpected {type(error).__name__}; the log has more"
+                    self._record(job, Receipt(job.id, Ending.LATER, "error", detail))
+        if arrived or not parcels:
+            self._failures = 0
+        else:
+            self._pause()
+
+    def _parcel(self, job: Job, waiting: dict[int, Job]) -> Parcel | None:
+        """Find the files of a job; a job whose files are damaged or can't be read leaves ``waiting``."""
+        try:
+            try:
+                original = rendition = self._spool.materialise(job.instance)
+            except Damaged:
+                self._spool.quarantine(job.instance)
+                raise
+            if job.outcome.transcoded:
+                rendition = self._spool.materialise_rendition(job.instance, job.target)
+        except Damaged as error:
+            self._record(waiting.pop(job.id), Receipt(job.id, Ending.REFUSED, "damaged", str(error)))
+            return None
+        except OSError as error:
+            detail = f"the spool can't be read: {error.strerror or type(error).__name__}"
+            self._record(waiting.pop(job.id), Receipt(job.id, Ending.LATER, "unreadable", detail))
+            return None
+        return Parcel(job.id, job.instance, job.outcome, rendition, original)
+
+    def _record(self, job: Job, receipt: Receipt) -> None:
+        now = time.time()
+        refused_before = 0
+        if receipt.ending is Ending.REFUSED and job.tries:
+            for attempt in reversed(self._ledger.attempts(job.id)):
+                if attempt.status != receipt.status:
+                    break
+                refused_before += 1
+        state = self._backoff.state(receipt.ending, receipt.status, refused_before)
+        due_at = 0.0
+        if state is State.PENDING:
+            due_at = now + self._backoff.delay_s(job.tries + 1, random.random())  # noqa: S311 - jitter
+        attempt = Attempt(
+            delivery=job.id,
+            state=state,
+            at=now,
+            duration_s=receipt.duration_s,
+            status=receipt.status,
+            detail=receipt.detail,
+            due_at=due_at,
+            sent_original=receipt.sent_original,
+        )
+        self._ledger.record([attempt], self._owner)
+        tell = log.info if state is State.DELIVERED else log.warning if state is State.PENDING else log.error
+        tell(
+            "delivery " + ("to be tried again" if state is State.PENDING else str(state)),
+            instance=job.instance.id,
+            delivery=job.id,
+            destination=self.name,
+            status=receipt.status,
+            tries=job.tries + 1,
+        )
+
+    @contextmanager
+    def _renewed(self) -> Iterator[None]:
+        """Keep the leases alive meanwhile."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(LEASE_S / 3):
+                try:
+                    self._ledger.renew(self._owner, LEASE_S)
+                except Exception:  # tried again in a while; a lost lease costs a repetition, not an image
+                    log.exception("lease not renewed", destination=self.name)
+
+        thread = threading.Thread(target=renew, name=f"lease {self.name}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()

@@ -1,0 +1,199 @@
+"""C-STORE to a peer, streamed from the spool's files byte for byte (PS3.7 9.1.1, PS3.4 B).
+
+One association for a batch. The rendition goes where the peer takes its transfer syntax; otherwise the
+original goes as it is, if the peer takes that. Nothing is converted here.
+
+Each file is hashed as it is read: the last fragment of one that is not what it was is never sent. What the
+peer or the network does is answered by the status in the receipt; nothing but a mistake in this file raises.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from venturi.config.schema import Peer
+from venturi.dataset import part10
+from venturi.dataset.syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, lookup
+from venturi.deliver.dicom_scu import (
+    Context,
+    FileDamaged,
+    Lost,
+    NotAssociated,
+    Object,
+    Requestor,
+)
+from venturi.deliver.port import Ending, Parcel, Receipt
+from venturi.deliver.status import judge
+from venturi.errors import ConfigError, Malformed
+
+CONTEXTS = 128
+"""In one association: the odd numbers to 255 (PS3.8 9.3.2.2)."""
+NO_CONTEXT = "no-context"
+
+
+@dataclass(frozen=True, slots=True)
+class EchoResult:
+    """How a C-ECHO went."""
+
+    ok: bool
+    detail: str
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One parcel, with what may be sent for it, in order of preference."""
+
+    parcel: Parcel
+    rendition: Object
+    original: Object
+    contexts: tuple[Context, ...]
+
+
+class Dicom:
+    """One peer as a destination."""
+
+    def __init__(self, peer: Peer, calling_ae: str, timeout_s: float) -> None:
+        """Raises ConfigError for a peer without a host, or whose only AE title is ``*``."""
+        self._requestor = requestor(peer, calling_ae, timeout_s)
+
+    def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
+        """Send each parcel; see the port. Receipts come in the parcels' order within each association."""
+        plans: list[_Plan] = []
+        for parcel in parcels:
+            began = time.monotonic()
+            try:
+                plans.append(_plan(parcel))
+            except Malformed as error:
+                yield _receipt(parcel, began, Ending.REFUSED, "damaged", f"{parcel.instance.id}: {error}")
+            except OSError as error:
+                yield _receipt(
+                    parcel, began, Ending.LATER, "unreadable", error.strerror or type(error).__name__
+                )
+        while plans:
+            batch = _fitting(plans)
+            del plans[: len(batch)]
+            while batch:  # an association that is lost takes the parcel in hand with it, and only that
+                yield from self._associate(batch)
+
+    def close(self) -> None:
+        """Nothing is held open between batches."""
+
+    def _associate(self, batch: list[_Plan]) -> Iterator[Receipt]:
+        """Open one association and send as much of the batch as it takes; what got a receipt leaves the batch."""
+        began = time.monotonic()
+        proposed = list(dict.fromkeys(context for plan in batch for context in plan.contexts))
+        try:
+            association = self._requestor.associate(proposed)
+        except NotAssociated as error:
+            while batch:
+                ending = Ending.REFUSED if error.permanent else Ending.LATER
+                yield _receipt(batch.pop(0).parcel, began, ending, error.status, str(error))
+            return
+        try:
+            while batch and association.alive:
+                plan = batch.pop(0)
+                began = time.monotonic()
+                for item in (plan.rendition, plan.original):
+                    if item.context in association.accepted:
+                        break
+                else:
+                    words = _words(plan, association.accepted)
+                    yield _receipt(plan.parcel, began, Ending.REFUSED, NO_CONTEXT, words)
+                    continue
+                try:
+                    status, comment = association.store(item)
+                except FileDamaged as error:
+                    yield _receipt(plan.parcel, began, Ending.REFUSED, "damaged", str(error))
+                except Lost as error:
+                    yield _receipt(plan.parcel, began, Ending.LATER, error.status, str(error))
+                else:
+                    original = item is not plan.rendition
+                    ending = judge(status)
+                    yield _receipt(plan.parcel, began, ending, f"{status:04X}", comment, original)
+        finally:
+            association.end()
+
+
+def requestor(peer: Peer, calling_ae: str, timeout_s: float) -> Requestor:
+    """Make what opens associations to a peer. Raises ConfigError."""
+    called = next((title for title in peer.ae_title if title != "*"), None)
+    if called is None or peer.host is None:
+        raise ConfigError(["to send to a peer, it needs a host and an AE title of its own"])
+    return Requestor(peer.host.strip("[]"), peer.port, called, calling_ae, timeout_s)
+
+
+def echo(peer: Peer, calling_ae: str, timeout_s: float) -> EchoResult:
+    """Ask a peer for a C-ECHO (PS3.7 9.1.5). Raises ConfigError."""
+    began = time.monotonic()
+    try:
+        status = requestor(peer, calling_ae, timeout_s).echo()
+    except (NotAssociated, Lost) as error:
+        return EchoResult(False, f"{error.status}: {error}", time.monotonic() - began)
+    detail = "C-ECHO answered 0000" if status == 0 else f"C-ECHO answered {status:04X}"
+    return EchoResult(status == 0, detail, time.monotonic() - began)
+
+
+def _plan(parcel: Parcel) -> _Plan:
+    """Read the file metas of a parcel. Raises Malformed, OSError."""
+    outcome, instance, envelope = parcel.outcome, parcel.instance, parcel.envelope
+    _, offset = _meta(parcel.original, envelope.transfer_syntax)
+    original = Object(
+        parcel.original,
+        offset,
+        instance.size_bytes,
+        instance.sha256,
+        Context(envelope.sop_class_uid, envelope.transfer_syntax),
+        envelope.sop_instance_uid,
+    )
+    rendition = original
+    if outcome.transcoded:
+        meta, offset = _meta(parcel.rendition, outcome.transfer_syntax)
+        rendition = Object(
+            parcel.rendition,
+            offset,
+            outcome.size_bytes,
+            outcome.sha256,
+            Context(meta.sop_class_uid, meta.transfer_syntax),
+            meta.sop_instance_uid,
+        )
+    wanted = [rendition.context, original.context]
+    if lookup(original.context.transfer_syntax).native:
+        wanted += [
+            Context(original.context.sop_class_uid, uid)
+            for uid in (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+        ]
+    return _Plan(parcel, rendition, original, tuple(dict.fromkeys(wanted)))
+
+
+def _meta(path: Path, transfer_syntax: str) -> tuple[part10.FileMeta, int]:
+    """The file meta and where the dataset begins. Raises Malformed, OSError."""
+    with path.open("rb") as file:
+        meta, offset = part10.read(file)
+    if meta.transfer_syntax != transfer_syntax:
+        raise Malformed("the file has another transfer syntax than it had")
+    return meta, offset
+
+
+def _fitting(plans: Sequence[_Plan]) -> list[_Plan]:
+    """As many of the first plans as one association has contexts for; at least one."""
+    contexts: set[Context] = set()
+    for count, plan in enumerate(plans):
+        contexts.update(plan.contexts)
+        if len(contexts) > CONTEXTS:
+            return list(plans[:count])
+    return list(plans)
+
+
+def _words(plan: _Plan, accepted: Sequence[Context]) -> str:
+    mine = [context for context in accepted if context.sop_class_uid == plan.rendition.context.sop_class_uid]
+    proposed = ", ".join(str(lookup(context.transfer_syntax)) for context in plan.contexts)
+    taken = ", ".join(str(lookup(context.transfer_syntax)) for context in mine) or "none of them"
+    return f"proposed for SOP class {plan.rendition.context.sop_class_uid}: {proposed}; accepted: {taken}"
+
+
+def _receipt(
+    parcel: Parcel, began: float, ending: Ending, status: str, detail: str, sent_original: bool = False
+) -> Receipt:
+    return Receipt(parcel.delivery, ending, status, detail, sent_original, time.monotonic() - began)

@@ -1,0 +1,290 @@
+"""Files under a folder: Part 10 files with a fresh file meta, each there whole or not at all.
+
+An object is written under a temporary name, read back and compared with its SHA-256, synced, and only then
+given its name; existing files are never overwritten unless the configuration says ``replace``, and then by later
+receipts only, however often and in whatever order deliveries are tried: there, each file meta says which receipt it
+is of (Private Information, PS3.10 7.1). What is reported as delivered survives loss of power.
+
+What fails is answered: a damaged spool file is REFUSED as ``damaged`` and never delivered; a name that is
+taken by other bytes under ``hold`` is REFUSED as ``conflict``; whatever the file system says (full,
+read-only, not mounted) is LATER, with its words.
+"""
+
+import errno
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+from venturi import IMPLEMENTATION_CLASS_UID
+from venturi.config.schema import FolderDestination
+from venturi.config.template import PathTemplate, Values
+from venturi.dataset import part10
+from venturi.dataset.facts import FileHeader, read_header
+from venturi.deliver.port import Ending, Parcel, Receipt
+from venturi.errors import Malformed, Permanent
+
+INCOMING = ".incoming"
+"""Where files are written before they have their name; no template makes a name with a leading dot."""
+ABANDONED_AFTER_S = 3600.0
+CHUNK_BYTES = 1 << 20
+
+KEEP_BOTH, REPLACE, HOLD = "keep-both", "replace", "hold"
+_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
+"""What link(2) says on file systems without hard links (CIFS, exFAT)."""
+
+
+class SourceDamaged(Permanent):
+    """The file in the spool is not what the ledger knows of it."""
+
+
+class NameTaken(Permanent):
+    """The name belongs to other bytes, and the configuration says ``hold``."""
+
+
+class Folder:
+    """One folder destination."""
+
+    def __init__(self, config: FolderDestination) -> None:
+        """The configuration has been checked when it was loaded. The folder itself need not be there yet."""
+        self._root = config.folder
+        self._template = PathTemplate(config.path)
+        self._on_conflict = config.on_conflict
+        self._swept = False
+
+    def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
+        """Store each parcel; see the port."""
+        for parcel in parcels:
+            began = time.monotonic()
+            ending, status, detail = self._store(parcel)
+            yield Receipt(parcel.delivery, ending, status, detail, duration_s=time.monotonic() - began)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _store(self, parcel: Parcel) -> tuple[Ending, str, str]:
+        try:
+            incoming = self._incoming()
+            with parcel.rendition.open("rb") as source:
+                meta, offset = part10.read(source)
+                with read_header(parcel.rendition) as header:
+                    relative = self._template.render(_values(header, meta))
+                temporary = incoming / f"{parcel.delivery}-{os.urandom(8).hex()}.part"
+                try:
+                    head = self._head(meta, parcel)
+                    _write(temporary, head, meta, parcel, source.fileno(), offset)
+                    where, note = self._place(temporary, relative, parcel)
+                finally:
+                    with suppress(FileNotFoundError):
+                        temporary.unlink()
+        except (SourceDamaged, Malformed) as error:
+            return Ending.REFUSED, "damaged", str(error)
+        except NameTaken as error:
+            return Ending.REFUSED, "conflict", str(error)
+        except OSError as error:
+            word = errno.errorcode.get(error.errno or 0, "OSError")
+            return (
+                Ending.LATER,
+                word,
+                f"the folder can't be written: {error.strerror or type(error).__name__}",
+            )
+        return Ending.DELIVERED, "", f"{where}{note}"
+
+    def _incoming(self) -> Path:
+        folder = self._root / INCOMING
+        _make_folders(folder)
+        if not self._swept:
+            for path in folder.iterdir():
+                with suppress(FileNotFoundError):  # another courier's, finished since it was listed
+                    if path.stat().st_mtime < time.time() - ABANDONED_AFTER_S:
+                        path.unlink()
+            self._swept = True
+        return folder
+
+    def _head(self, meta: part10.FileMeta, parcel: Parcel) -> bytes:
+        """Make the fresh file meta."""
+        marked = self._on_conflict == REPLACE
+        return part10.encode(
+            part10.FileMeta(
+                sop_class_uid=meta.sop_class_uid,
+                sop_instance_uid=meta.sop_instance_uid,
+                transfer_syntax=meta.transfer_syntax,
+                source_ae=parcel.envelope.calling_ae,
+                private_creator=IMPLEMENTATION_CLASS_UID if marked else "",
+                private_information=parcel.instance.id.encode() if marked else b"",
+            )
+        )
+
+    def _place(self, temporary: Path, relative: PurePosixPath, parcel: Parcel) -> tuple[PurePosixPath, str]:
+        """Give the file its name; where it is now, and what is to be said about that."""
+        sha256 = parcel.outcome.sha256
+        _make_folders((self._root / relative).parent)
+        if self._on_conflict == REPLACE:
+            final = self._root / relative
+            existed = final.exists()
+            if existed and _receipt_of(final) > parcel.instance.id:
+                return relative, " (not replaced: a later receipt is there)"
+            temporary.replace(final)
+            _sync_folder(final.parent)
+            return relative, " (replaced)" if existed else ""
+        for attempt, digits in enumerate((0, 8, 64)):
+            name = relative if not digits else _second_name(relative, sha256[:digits])
+            final = self._root / name
+            if _link(temporary, final):
+                _sync_folder(final.parent)
+                return name, " (the name was taken by other bytes)" if attempt else ""
+            if _same(final, parcel):
+                _sync_file(final)  # whoever wrote it may have died before it was safe
+                _sync_folder(final.parent)
+                return name, " (already there)"
+            if self._on_conflict == HOLD:
+                raise NameTaken(f"{relative} is there with other bytes")
+        raise NameTaken(f"{relative} and its second names are there with other bytes")
+
+
+def _values(header: FileHeader, meta: part10.FileMeta) -> Values:
+    """Look attributes up in the dataset; UIDs that it does not show come from its file meta."""
+
+    def values(tag: str) -> tuple[str, ...] | None:
+        found = header.values((tag,))
+        if not found and tag == "00080018" and meta.sop_instance_uid:
+            return (meta.sop_instance_uid,)
+        if not found and tag == "00080016" and meta.sop_class_uid:
+            return (meta.sop_class_uid,)
+        return found
+
+    return values
+
+
+def _second_name(relative: PurePosixPath, digits: str) -> PurePosixPath:
+    return relative.with_name(f"{relative.stem}.{digits}{relative.suffix}")
+
+
+def _write(path: Path, head: bytes, meta: part10.FileMeta, parcel: Parcel, source: int, offset: int) -> None:
+    """Write a synced Part 10 file and prove that its dataset is the rendition's."""
+    outcome = parcel.outcome
+    if os.fstat(source).st_size - offset != outcome.size_bytes:
+        raise SourceDamaged(f"{parcel.instance.id}: the file in the spool has not the size it had")
+    if meta.transfer_syntax != outcome.transfer_syntax:
+        raise SourceDamaged(f"{parcel.instance.id}: the file in the spool has another transfer syntax")
+    target = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        _write_all(target, head)
+        _copy(source, offset, target, outcome.size_bytes)
+        if _digest(target, len(head)) != outcome.sha256:
+            if _digest(source, offset) != outcome.sha256:
+                raise SourceDamaged(f"{parcel.instance.id}: the file in the spool has not the SHA-256 it had")
+            raise OSError(errno.EIO, "what was written reads back differently")
+        os.fsync(target)
+    finally:
+        os.close(target)
+
+
+def _write_all(target: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(target, view) :]
+
+
+def _copy(source: int, offset: int, target: int, count: int) -> None:
+    """Copy ``count`` bytes in the kernel, or, where the file systems can't, through here."""
+    done = 0
+    in_kernel = True
+    while done < count:
+        if in_kernel:
+            try:
+                copied = os.copy_file_range(source, target, min(count - done, 1 << 30), offset + done)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                in_kernel = False
+                continue
+            if copied == 0:
+                in_kernel = False  # some network file systems say so instead of failing
+            done += copied
+        else:
+            data = os.pread(source, min(count - done, CHUNK_BYTES), offset + done)
+            if not data:
+                return  # the source shrank: the digest tells
+            _write_all(target, data)
+            done += len(data)
+
+
+def _digest(descriptor: int, offset: int) -> str:
+    digest = hashlib.sha256()
+    while data := os.pread(descriptor, CHUNK_BYTES, offset):
+        digest.update(data)
+        offset += len(data)
+    return digest.hexdigest()
+
+
+def _link(temporary: Path, final: Path) -> bool:
+    """Give the file its name without overwriting; False where the name is taken."""
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        try:  # reserve the name, then replace the reservation
+            os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            if final.stat().st_size:
+                return False  # an empty file is a reservation whose holder died
+        temporary.replace(final)
+    return True
+
+
+def _receipt_of(path: Path) -> str:
+    """The id of the instance that a file was made of, ordered by time; empty where it is not one of ours."""
+    try:
+        with path.open("rb") as file:
+            meta, _ = part10.read(file)
+    except Malformed:
+        return ""
+    ours = meta.private_creator == IMPLEMENTATION_CLASS_UID
+    return meta.private_information.decode("ascii", "replace") if ours else ""
+
+
+def _same(path: Path, parcel: Parcel) -> bool:
+    """Whether a file holds the parcel's dataset in the parcel's syntax."""
+    try:
+        with path.open("rb") as file:
+            meta, offset = part10.read(file)
+            return (
+                meta.transfer_syntax == parcel.outcome.transfer_syntax
+                and os.fstat(file.fileno()).st_size - offset == parcel.outcome.size_bytes
+                and _digest(file.fileno(), offset) == parcel.outcome.sha256
+            )
+    except Malformed:
+        return False
+
+
+def _make_folders(folder: Path) -> None:
+    """Make a folder and its missing parents, each of them durable."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(path.parent)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
