@@ -1,0 +1,381 @@
+"""The composition root: builds the parts from the configuration, and runs them as role processes.
+
+``run`` is the daemon: a supervisor over the roles. ``python -m venturi.node ROLE FD`` is what the supervisor (and
+the foreman, for workers) starts; see ``process.py``. Concrete parts are imported where they are built, so that a role
+loads only what it runs: a worker no database, a receiver no codec.
+
+    receive x R     moves bytes from the network to the spool; nothing else runs there
+    transcode       claims instances, has T workers decide, encode and prove, records it (niced)
+    deliver         one courier for each destination; removes what retention allows (niced)
+    console         status page and metrics
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from venturi import log as logs
+from venturi.config.load import load
+from venturi.config.schema import Config, DicomDestination, FolderDestination, Peer
+from venturi.deliver.port import Destination, Parcel, Receipt
+from venturi.errors import ConfigError, Permanent, Temporary
+from venturi.ledger.doorbell import UnixDoorbell
+from venturi.ledger.port import Ledger, Role
+from venturi.notify import listening_socket
+from venturi.process import Child, adopt, die_with_parent, lives, stop_event, watch_parent
+from venturi.spool.port import Spool
+from venturi.supervisor import RoleSpec, Start, Supervisor
+from venturi.transcode.port import Transcoder
+
+if TYPE_CHECKING:
+    from venturi.deliver.dicom import EchoResult
+
+log = structlog.get_logger()
+
+ROLES = ("receive", "transcode", "deliver", "console")
+BACKLOG = 512
+NICE = 10
+JANITOR_S = 60.0
+WAKE_S = 5.0
+
+
+def ledger_url(config: Config) -> str:
+    """Where the facts are."""
+    return f"sqlite:///{config.node.data / 'ledger.db'}"
+
+
+def ledger_of(config: Config, migrate: bool = False) -> Ledger:
+    """The ledger of a node. Raises LedgerNewer, Permanent (it is older and ``migrate`` is False)."""
+    from venturi.ledger.sql import open_ledger
+
+    return open_ledger(ledger_url(config), migrate=migrate)
+
+
+def spool_of(config: Config) -> Spool:
+    """The spool of a node."""
+    from venturi.spool.local import LocalSpool
+
+    return LocalSpool(config.node.data / "spool")
+
+
+def owner_name(role: str, pid: int | None = None) -> str:
+    """Whose leases these are: this machine's role process."""
+    return f"{socket.gethostname()}/{role}/{pid or os.getpid()}/"
+
+
+def bell_of(config: Config, role: Role | None = None) -> UnixDoorbell:
+    """The doorbell of a role, or one that can only ring others."""
+    return UnixDoorbell(config.node.data / "run", role)
+
+
+def wake(config: Config) -> None:
+    """Ring for all roles: something has changed in the ledger."""
+    bell = bell_of(config)
+    for role in Role:
+        bell.ring(role)
+    bell.close()
+
+
+def rebuild(config: Config) -> int:
+    """Record every instance of the spool that the ledger does not know; how many."""
+    from venturi.ledger.rebuild import rebuild as rebuild_ledger
+
+    ledger = ledger_of(config, migrate=True)
+    try:
+        return rebuild_ledger(ledger, spool_of(config))
+    finally:
+        ledger.close()
+
+
+def peer_of(config: Config, name: str) -> Peer:
+    """The peer of that name, one that listens. Raises ConfigError."""
+    peer = config.peers.get(name)
+    if peer is None or not peer.host:
+        listening = ", ".join(name for name, peer in config.peers.items() if peer.host) or "none"
+        raise ConfigError(
+            [f"{config.path}: there is no peer {name!r} with a host; those with one: {listening}"]
+        )
+    return peer
+
+
+def peer_of_title(config: Config, calling_ae: str) -> str:
+    """The name of the first peer that has an AE title by name, else of one that has any, or empty."""
+    named = (name for name, peer in config.peers.items() if calling_ae in peer.ae_title)
+    any_title = (name for name, peer in config.peers.items() if "*" in peer.ae_title)
+    return next(named, next(any_title, ""))
+
+
+def engine() -> Transcoder:
+    """What makes renditions."""
+    from venturi.transcode.engine import Engine
+
+    return Engine()
+
+
+def echo(config: Config, name: str) -> "EchoResult":
+    """Ask a peer for a C-ECHO. Raises ConfigError."""
+    from venturi.deliver import dicom
+
+    return dicom.echo(peer_of(config, name), config.node.ae_title[0], config.node.limits.timeout_s)
+
+
+def send(config: Config, name: str, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
+    """Send parcels to a peer, outside any queue. Raises ConfigError."""
+    destination = peer_destination(config, name, config.node.ae_title[0])
+    try:
+        yield from destination.deliver(parcels)
+    finally:
+        destination.close()
+
+
+# --- the daemon ------------------------------------------------------------------------------------------------------
+
+
+def run(path: Path, only: tuple[str, ...] = ()) -> int:
+    """Run the node until SIGTERM; the exit code. Raises ConfigError, LedgerNewer, OSError (the port is taken)."""
+    logs.configure("supervisor")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
+    wanted = only or ROLES
+    config = load_runnable(path)
+    for warning in config.warnings:
+        log.warning("configuration", problem=warning)
+    prepare(config)
+    listener = bind(config) if "receive" in wanted else None
+    ledger = ledger_of(config, migrate=True)
+    release_the_dead(ledger)
+
+    def released(role: str, pid: int) -> None:
+        with contextlib.suppress(RuntimeError):  # no more threads: the leases run out by themselves
+            threading.Thread(target=release, args=(ledger, owner_name(role, pid))).start()
+
+    supervisor = Supervisor(
+        specs=lambda current: role_specs(current, wanted),
+        load=lambda: load_runnable(path),
+        released=released,
+        listener=listener,
+    )
+    try:
+        return supervisor.run(config)
+    finally:
+        ledger.close()
+
+
+def release_the_dead(ledger: Ledger) -> None:
+    """Free leases of role processes of this machine that are no longer there: after a crash, work goes on at once.
+
+    A living role keeps its own, whoever started it.
+    """
+    for owner in ledger.owners():
+        host, _, rest = owner.partition("/")
+        pid = rest.split("/")[1] if rest.count("/") else ""
+        if host == socket.gethostname() and pid.isdecimal() and not lives(int(pid)):
+            ledger.release(owner)
+
+
+def release(ledger: Ledger, owner: str) -> None:
+    """Free the leases of a role that ended. A ledger that is locked or full keeps them until they run out."""
+    try:
+        ledger.release(owner)
+    except (Temporary, Permanent) as error:
+        log.error("leases not freed: they run out by themselves", owner=owner, error=str(error))
+
+
+def load_runnable(path: Path) -> Config:
+    """The configuration, if this version can run all of it. Raises ConfigError."""
+    config = load(path)
+    if config.node.tls is not None:
+        raise ConfigError(
+            [f"{path}: node.tls: this version does not speak TLS yet; put a TLS proxy before it"]
+        )
+    for name in config.destinations:
+        destination_of(config, name).close()
+    return config
+
+
+def prepare(config: Config) -> None:
+    """Make the node's folders, closed to others."""
+    for path in (config.node.data, config.node.data / "run"):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def bind(config: Config) -> socket.socket:
+    """The listening socket: systemd's, or our own. Raises OSError where the address can't be had."""
+    given = listening_socket()
+    if given is not None:
+        given.setblocking(False)
+        return given
+    host, port = config.node.listen
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    listener.setblocking(False)  # several processes accept from it: who comes second must not wait
+    return listener
+
+
+def role_specs(config: Config, wanted: tuple[str, ...]) -> list[RoleSpec]:
+    """Which role processes a configuration wants."""
+    specs = [RoleSpec(f"receive-{number}") for number in range(config.node.receivers)]
+    specs += [RoleSpec("transcode", nice=NICE), RoleSpec("deliver", nice=NICE)]
+    if config.console is not None:
+        specs.append(RoleSpec("console", nice=NICE, needed=False))
+    return [spec for spec in specs if spec.name.split("-")[0] in wanted]
+
+
+# --- the roles -------------------------------------------------------------------------------------------------------
+
+
+def receive(start: Start, connection: Connection) -> None:
+    """Accept associations and store what they send."""
+    from venturi.receive.admission import Admission
+    from venturi.receive.c_store import CStore
+    from venturi.receive.pynetdicom_scp import serve
+    from venturi.receive.recorder import Recorder
+    from venturi.receive.seats import Seats
+
+    config = start.config
+    limits = config.node.limits
+    stop = stop_event()
+    spool, ledger = spool_of(config), ledger_of(config)
+    intake = spool.intake()
+    recorder = Recorder(ledger, bell_of(config))
+    seats = Seats(config.node.data / "run" / "seats", limits.associations)
+    try:
+        recorder.recover(intake.sweep(ledger.known))
+        recorder.start()
+        handler = CStore(intake, recorder, spool, limits)
+        admission = Admission(config.node, config.peers)
+        connection.send("ready")
+        watch_parent(connection, stop)
+        serve(socket.socket(fileno=start.listener), handler, admission, config.node, stop, seats)
+    finally:
+        recorder.stop()
+        intake.close()
+
+
+def transcode(start: Start, connection: Connection) -> None:
+    """Decide, encode and prove."""
+    from venturi.transcode.foreman import Foreman
+
+    config = start.config
+    stop = stop_event()
+    foreman = Foreman(
+        ledger=ledger_of(config),
+        spool=spool_of(config),
+        start_worker=lambda: Child("worker", config),
+        workers=config.node.workers,
+        owner=owner_name("transcode"),
+        bells=(bell_of(config, Role.TRANSCODE), bell_of(config)),
+    )
+    connection.send("ready")
+    watch_parent(connection, stop)
+    foreman.run(stop)
+
+
+def worker(config: Config, connection: Connection) -> None:
+    """One expendable worker of the foreman's."""
+    from venturi.transcode.worker import Worker, serve
+
+    die_with_parent()
+    serve(connection, Worker(config, spool_of(config), engine()).judge)
+
+
+def deliver(start: Start, connection: Connection) -> None:
+    """Hand renditions over, and remove what retention allows."""
+    from venturi.deliver.courier import Courier
+    from venturi.deliver.housekeeping import adopt, put_right
+    from venturi.deliver.retention import sweep_once
+
+    config = start.config
+    stop = stop_event()
+    ledger, spool = ledger_of(config), spool_of(config)
+    owner = owner_name("deliver")
+    couriers = [
+        Courier(name, destination_of(config, name), ledger, spool, owner=f"{owner}{name}")
+        for name in config.destinations
+    ]
+    bell = bell_of(config, Role.DELIVER)
+
+    def keep_house() -> None:
+        while not stop.wait(JANITOR_S):
+            try:
+                if adopt(ledger, spool):
+                    bell.ring(Role.TRANSCODE)
+                put_right(ledger, tuple(config.destinations))
+                sweep_once(ledger, spool, config.node.retain)
+            except Exception:  # whatever it is, the house needs its keeper
+                log.exception("housekeeping failed; it goes on in a minute")
+
+    for courier in couriers:
+        courier.start()
+    threading.Thread(target=keep_house, name="janitor", daemon=True).start()
+    connection.send("ready")
+    watch_parent(connection, stop)
+    while not stop.is_set():
+        if bell.wait(WAKE_S):
+            for courier in couriers:
+                courier.wake()
+    for courier in couriers:
+        courier.stop()
+    for courier in couriers:
+        courier.join()
+    ledger.release(owner)
+
+
+def destination_of(config: Config, name: str) -> Destination:
+    """The destination of that name. Raises ConfigError."""
+    from venturi.deliver.folder import Folder
+
+    match config.destinations[name]:
+        case FolderDestination() as wanted:
+            return Folder(wanted)
+        case DicomDestination() as wanted:
+            return peer_destination(config, wanted.dicom, wanted.calling_ae or config.node.ae_title[0])
+
+
+def peer_destination(config: Config, name: str, calling_ae: str) -> Destination:
+    """A peer as a destination. Raises ConfigError."""
+    from venturi.deliver.dicom import Dicom
+
+    return Dicom(peer_of(config, name), calling_ae, config.node.limits.timeout_s)
+
+
+def console(start: Start, connection: Connection) -> None:
+    """Serve the status page and the metrics."""
+    from venturi.console.web import serve
+
+    config = start.config
+    stop = stop_event()
+    connection.send("ready")
+    watch_parent(connection, stop)
+    if config.console is not None:
+        serve(config.console.listen, ledger_of(config), spool_of(config), stop)
+
+
+MAINS: dict[str, Callable[[Any, Connection], None]] = {
+    "receive": receive,
+    "transcode": transcode,
+    "deliver": deliver,
+    "console": console,
+    "worker": worker,
+}
+
+
+def main(argv: list[str]) -> None:
+    """Be the role that the parent asked for."""
+    name, fd = argv
+    connection = adopt(int(fd))
+    logs.configure(name)
+    start = connection.recv()
+    MAINS[name.split("-")[0]](start, connection)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
