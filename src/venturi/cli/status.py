@@ -1,0 +1,108 @@
+"""``venturi status``: the node at a glance."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from venturi import node
+from venturi.cli.common import add_config_option, load_config
+from venturi.cli.tables import as_json, console, moment, saving, size, table
+from venturi.console.port import Glance, done
+from venturi.dataset.syntaxes import lookup
+from venturi.process import lives
+
+NAME = "status"
+HELP = "show what runs, what was received, what became of it, and what waits"
+EXAMPLE = """\
+examples:
+  venturi status -c /etc/venturi.yaml
+  venturi status --json | jq .held
+
+exit code 1 means that the node is not running
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    parser.epilog = EXAMPLE
+    add_config_option(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print it; 1 where no node runs."""
+    config = load_config(args)
+    running = living(config.node.data)
+    if not (config.node.data / "ledger.db").exists():
+        print("nothing here yet: the node has not run on", config.node.data)
+        return 1
+    ledger = node.ledger_of(config)
+    glance = Glance(ledger.totals(), node.spool_of(config).free_fraction())
+    ledger.close()
+    if args.json:
+        print(as_json(fields(glance, running)))
+    else:
+        show(glance, running)
+    return 0 if running else 1
+
+
+def living(data: Path) -> dict[str, Any]:
+    """What the running supervisor left in ``run/node.json``; empty where it does not run."""
+    try:
+        state: dict[str, Any] = json.loads((data / "run" / "node.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return state if lives(state["pid"]) else {}
+
+
+def fields(glance: Glance, running: dict[str, Any]) -> dict[str, Any]:
+    """The same as plain fields."""
+    totals = glance.totals
+    return {
+        "running": running,
+        "instances": totals.instances,
+        "deliveries": [
+            {"destination": destination, "state": state, "count": count}
+            for (destination, state), count in totals.deliveries.items()
+        ],
+        "renditions": [
+            {"transfer_syntax": uid, "name": str(lookup(uid)), "reason": reason, "count": count}
+            for (uid, reason), count in totals.renditions.items()
+        ],
+        "bytes_received": totals.bytes_received,
+        "pixel_bytes_before": totals.bytes_before,
+        "pixel_bytes_after": totals.bytes_after,
+        "waiting": glance.waiting,
+        "held": glance.held,
+        "free_fraction": round(glance.free_fraction, 4),
+    }
+
+
+def show(glance: Glance, running: dict[str, Any]) -> None:
+    """Print tables."""
+    totals = glance.totals
+    if running:
+        roles = "  ".join(f"{name} {pid}" for name, pid in running["roles"].items())
+        console.print(f"[green]running[/] on {running['listen']}, pid {running['pid']}  [dim]({roles})[/]")
+    else:
+        console.print("[red]not running[/]")
+    console.print(f"{sum(totals.instances.values())} instances, {size(totals.bytes_received)} received; "
+                  f"{glance.free_fraction:.0%} of the spool free")  # fmt: skip
+    if totals.bytes_before:
+        change = saving(totals.bytes_before, totals.bytes_after)
+        console.print(f"pixel data {size(totals.bytes_before)} -> {size(totals.bytes_after)} ({change})")
+    if totals.oldest_pending_at is not None:
+        console.print(f"oldest waiting since {moment(totals.oldest_pending_at)}")
+    if totals.deliveries:
+        deliveries = table("deliveries", "destination", "state", "count>")
+        for (destination, state), count in sorted(totals.deliveries.items()):
+            deliveries.add_row(destination, f"[red]{state}[/]" if state == "held" else state, f"{count:,}")
+        console.print(deliveries)
+    if totals.renditions:
+        renditions = table("renditions", "transfer syntax", "what was done", "count>")
+        for (uid, reason), count in sorted(totals.renditions.items(), key=lambda item: -item[1]):
+            renditions.add_row(str(lookup(uid)), done(reason), f"{count:,}")
+        console.print(renditions)
+    if glance.held:
+        console.print(f"[red]{glance.held} held[/]: venturi queue ls --state held")

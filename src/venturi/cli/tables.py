@@ -1,0 +1,80 @@
+"""How the verbs show things: rich tables at a terminal, JSON lines of plain fields to ``--json``."""
+
+import dataclasses
+import json
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from venturi.dataset.syntaxes import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    lookup,
+)
+
+console = Console(highlight=False)
+NO_BREAK = "\N{NO-BREAK SPACE}"
+_SHORT = {
+    IMPLICIT_VR_LITTLE_ENDIAN: "Implicit LE",
+    EXPLICIT_VR_LITTLE_ENDIAN: "Explicit LE",
+    EXPLICIT_VR_BIG_ENDIAN: "Big endian",
+}
+aside = Console(highlight=False, stderr=True)
+"""For what is said along the way: never mixed with the answer."""
+
+
+def short(uid: str) -> str:
+    """A transfer syntax as narrow columns show it: its keyword, the three longest abbreviated."""
+    return _SHORT.get(uid, str(lookup(uid)))
+
+
+def size(count: float) -> str:
+    """A number of bytes in words: ``1.5 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def moment(seconds: float) -> str:
+    """A time as local date and time; nothing for 0."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
+
+
+def clock(seconds: float) -> str:
+    """A time as narrow columns show it: of day where it is today, with the date where it is older; in one piece."""
+    then, today = time.localtime(seconds), time.localtime()
+    form = "%H:%M:%S" if then[:3] == today[:3] else f"%Y-%m-%d{NO_BREAK}%H:%M"
+    return time.strftime(form, then)
+
+
+def saving(before: int, after: int) -> str:
+    """How much smaller: ``-63%``; nothing where there was nothing."""
+    return f"{(after - before) / before:+.0%}" if before else ""
+
+
+def table(title: str, *columns: str) -> Table:
+    """An empty table; a column whose name ends in ``>`` is aligned right."""
+    made = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
+    )
+    for column in columns:
+        made.add_column(
+            column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold"
+        )
+    return made
+
+
+def as_json(value: Any) -> str:
+    """Dataclasses, tuples and enums as JSON."""
+    return json.dumps(value, default=_plain, indent=1, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return str(value)

@@ -1,0 +1,1 @@
+"""The status page and the metrics: reads the ledger, writes nothing."""

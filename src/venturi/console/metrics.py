@@ -1,0 +1,58 @@
+"""The Prometheus metrics, read from the ledger when they are asked for: no counter is lost in a restart."""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from venturi.console.port import Glance
+from venturi.dataset.syntaxes import lookup
+
+
+class LedgerCollector(Collector):
+    """Turns a ``Glance`` into metric families."""
+
+    def __init__(self, glance: Callable[[], Glance]) -> None:
+        self._glance = glance
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, from one reading."""
+        glance = self._glance()
+        totals = glance.totals
+        instances = GaugeMetricFamily("venturi_instances", "Instances by state", labels=["state"])
+        for state, count in totals.instances.items():
+            instances.add_metric([state], count)
+        yield instances
+        deliveries = GaugeMetricFamily(
+            "venturi_deliveries", "Deliveries by destination and state", labels=["destination", "state"]
+        )
+        for (destination, state), count in totals.deliveries.items():
+            deliveries.add_metric([destination, state], count)
+        yield deliveries
+        renditions = GaugeMetricFamily(
+            "venturi_renditions",
+            "Renditions by transfer syntax; reason says why as received",
+            labels=["syntax", "reason"],
+        )
+        for (syntax, reason), count in totals.renditions.items():
+            renditions.add_metric([str(lookup(syntax)), reason], count)
+        yield renditions
+        yield GaugeMetricFamily(
+            "venturi_received_bytes", "Dataset bytes received", value=totals.bytes_received
+        )
+        yield GaugeMetricFamily(
+            "venturi_pixel_bytes_before", "Pixel bytes before transcoding", value=totals.bytes_before
+        )
+        yield GaugeMetricFamily(
+            "venturi_pixel_bytes_after", "Pixel bytes after transcoding", value=totals.bytes_after
+        )
+        yield GaugeMetricFamily(
+            "venturi_spool_free_ratio", "Free space or inodes under the spool", value=glance.free_fraction
+        )
+        if totals.oldest_pending_at is not None:
+            yield GaugeMetricFamily(
+                "venturi_oldest_pending_timestamp_seconds",
+                "When the oldest pending delivery was received",
+                value=totals.oldest_pending_at,
+            )

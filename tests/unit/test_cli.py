@@ -1,0 +1,60 @@
+"""The command line as people meet it: help with examples, clear refusals, documented exit codes."""
+
+from pathlib import Path
+
+import pytest
+
+from venturi.cli import VERBS, main
+
+CONFIG = """\
+node: {data: ./data}
+peers: {pacs: {ae_title: PACS, host: 127.0.0.1, port: 1}, ct: {ae_title: CT, hosts: [127.0.0.1]}}
+destinations: {archive: {folder: ./archive}}
+routes: [{to: [archive]}]
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "venturi.yaml"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    assert f"  venturi {verb}" in capsys.readouterr().out.partition("examples:")[2]
+
+
+@pytest.mark.parametrize("words", [["echo", "nobody"], ["send", "nobody", "x.dcm"], ["echo", "ct"]])
+def test_a_peer_that_can_not_be_called_is_refused_with_those_that_can(
+    words: list[str], config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "-c", config]) == 2
+    assert "those with one: pacs" in capsys.readouterr().err
+
+
+def test_a_peer_that_does_not_answer_is_exit_code_1(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["echo", "pacs", "-c", config]) == 1
+    assert "unreachable" in capsys.readouterr().out
+
+
+def test_a_wrong_configuration_is_exit_code_2_with_its_place(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(config).write_text(CONFIG.replace("to: [archive]", "to: [archiv]"))
+    assert main(["check", "-c", config]) == 2
+    assert f"{config}:4:16: there is no destination 'archiv'" in capsys.readouterr().err
+
+
+def test_what_is_no_dicom_file_is_named(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", config, "-c", config]) == 1
+    assert "not DICOM" in capsys.readouterr().out
+
+
+def test_the_ledger_is_made_anew_from_an_empty_spool(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ledger", "rebuild", "-c", config]) == 0
+    assert "0 instances" in capsys.readouterr().out
