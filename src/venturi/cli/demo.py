@@ -20,6 +20,7 @@ from venturi.cli.files import parcels_of
 from venturi.cli.tables import as_json, aside, console, saving, short, size, table
 from venturi.config.load import load
 from venturi.config.schema import Config
+from venturi.console.port import done
 from venturi.deliver.port import Ending
 from venturi.errors import Temporary
 from venturi.ledger.port import DeliveryRow, Filter
@@ -117,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(as_json(rows))
         else:
-            show(rows, names, folder)
+            show(rows, names)
             if args.keep:
                 console.print(f"[dim]look at[/] {folder}, or: venturi status -c {path}")
         return 0 if {(row.sop_instance_uid, row.source_syntax) for row in rows} >= set(names) else 1
@@ -188,7 +189,7 @@ def settle(config: Config, count: int) -> list[DeliveryRow]:
         ledger.close()
 
 
-def show(rows: list[DeliveryRow], names: dict[tuple[str, str], str], folder: Path) -> None:
+def show(rows: list[DeliveryRow], names: dict[tuple[str, str], str]) -> None:
     """The table: what came, which rule, bytes before and after, proven, where it is now."""
     made = table(
         "what became of them", "file", "came as", "to", "rule", "became", "before>", "after>", "", "where"
@@ -200,9 +201,7 @@ def show(rows: list[DeliveryRow], names: dict[tuple[str, str], str], folder: Pat
             short(row.source_syntax),
             row.destination,
             row.rule,
-            f"[dim]as received: {row.reason}[/]"
-            if row.reason
-            else f"{short(row.transfer_syntax)} [green]proven[/]",
+            f"[dim]{done(row.reason)}[/]" if row.reason else f"{short(row.transfer_syntax)} [green]proven[/]",
             size(row.size_before),
             size(row.size_after),
             "" if row.reason else saving(row.size_before, row.size_after),
