@@ -3,9 +3,10 @@
 Bytes go into the draft as they come; nothing is decoded. What is wrong with the request, the object or the
 disk becomes the status that ``finish`` returns (PS3.4 B.2.3, PS3.7 Annex C), and nothing of the object stays.
 
-    A700  no space, the storage or the ledger failed, the object is larger than the limit: trying again can
-    help A900  command, presentation context and dataset name different SOP classes or instances C000  there
-    is no dataset 0117, 0118  the SOP Instance UID, the SOP Class UID is not a UID
+    A700        no space, the storage or the ledger failed, the object is too large: trying again can help
+    A900        command, presentation context and dataset name different SOP classes or instances
+    C000        there is no dataset
+    0117, 0118  the SOP Instance UID, the SOP Class UID is not a UID
 
 After ``SpoolFailed`` this process takes nothing more (a failed fsync says nothing about what the disk holds);
 a restart tries anew.

@@ -5,6 +5,7 @@ A worker's death is an outcome: the object is tried once more, then goes on as r
 nothing itself.
 """
 
+import contextlib
 import queue
 import threading
 import time
@@ -122,13 +123,12 @@ class Foreman:
         self._bell, self._deliver_bell = bells
         self._benches = [Bench(start_worker) for _ in range(workers)]
         self._claims: queue.Queue[Claim | None] = queue.Queue(maxsize=2 * workers)
-        self._stopping = threading.Event()
         self._broken = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set; then finish the objects in hand and return."""
         threads = [
-            threading.Thread(target=self._work, args=(bench,), name=f"bench-{number}")
+            threading.Thread(target=self._work, args=(bench,), name=f"bench-{number}", daemon=True)
             for number, bench in enumerate(self._benches)
         ]
         for thread in threads:
@@ -136,9 +136,9 @@ class Foreman:
         try:
             self._claim(stop)
         finally:
-            self._stopping.set()
+            self._put_back_the_rest()
             for _ in threads:
-                self._put(None, threads)
+                self._claims.put(None)
             while any(thread.is_alive() for thread in threads):
                 self._ledger.renew(self._owner, LEASE_S)
                 time.sleep(0.05)
@@ -161,21 +161,16 @@ class Foreman:
             elif not claims:
                 self._bell.wait(min(POLL_S, LEASE_S / 3))
 
-    def _put(self, claim: Claim | None, threads: list[threading.Thread]) -> None:
-        while any(thread.is_alive() for thread in threads):
-            try:
-                self._claims.put(claim, timeout=0.1)
-            except queue.Full:
-                continue
-            return
+    def _put_back_the_rest(self) -> None:
+        """Give back what was claimed and not begun."""
+        with contextlib.suppress(queue.Empty):
+            while (claim := self._claims.get_nowait()) is not None:
+                self._ledger.put_back(claim.instance.id, self._owner, wait_s=0.0)
 
     def _work(self, bench: Bench) -> None:
         try:
             while (claim := self._claims.get()) is not None:
-                if self._stopping.is_set():
-                    self._ledger.put_back(claim.instance.id, self._owner, wait_s=0.0)
-                else:
-                    self._handle(bench, claim)
+                self._handle(bench, claim)
         except Exception:
             log.exception("bench stopped")  # the ledger failed: _claim ends the role, to be started anew
             self._broken.set()

@@ -4,8 +4,6 @@ It knows no ledger and no network. It may crash, hang or eat memory over hostile
 that, and the object goes on as received.
 """
 
-import hashlib
-import mmap
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,13 +20,13 @@ from venturi.model import Instance, Judgement, Outcome, Reason, Target
 from venturi.rules.decide import decide
 from venturi.rules.facts import Facts
 from venturi.spool.port import Spool
+from venturi.transcode.dataset_file import digest
 from venturi.transcode.port import Transcoder
 
 log = structlog.get_logger()
 
 READY = "ready"
 """A worker's first message."""
-_HASH_STEP_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +41,7 @@ def verify(path: Path, instance: Instance) -> None:
     """Check that the dataset in a spool file is the one received. Raises Damaged."""
     with path.open("rb") as file:
         _, offset = part10.read(file)
-        digest = hashlib.sha256()
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
-            for start in range(offset, len(view), _HASH_STEP_BYTES):
-                digest.update(view[start : start + _HASH_STEP_BYTES])
-    if digest.hexdigest() != instance.sha256:
+    if digest(path, offset) != instance.sha256:
         raise Damaged(f"instance {instance.id}: the dataset no longer has the SHA-256 it was received with")
 
 
