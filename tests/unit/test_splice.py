@@ -7,9 +7,10 @@ from typing import BinaryIO
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.encaps import encapsulate_extended
 
 from venturi.dataset.encapsulate import FrameWriter, OffsetTooLarge, frames
-from venturi.dataset.scan import PIXEL_DATA, scan
+from venturi.dataset.scan import PIXEL_DATA, Element, scan
 from venturi.dataset.splice import encode_element, splice
 from venturi.errors import Malformed
 
@@ -63,10 +64,10 @@ def test_what_stands_behind_pixel_data_is_kept() -> None:
     assert out.getvalue() == encode_element(0x00080060, "CS", b"CT") + b"<pixels>" + padding
 
 
-def encapsulated(streams: list[bytes], before: bytes = b"") -> bytes:
+def encapsulated(streams: list[bytes], before: bytes = b"", extended: bool = False) -> bytes:
     out = io.BytesIO()
     out.write(before)
-    writer = FrameWriter(out, len(streams))
+    writer = FrameWriter(out, len(streams), extended)
     for stream in streams:
         writer.add(stream)
     writer.finish()
@@ -125,3 +126,76 @@ def test_an_offset_that_no_basic_offset_table_can_hold_is_refused() -> None:
     writer.add(Huge())
     with pytest.raises(OffsetTooLarge):
         writer.add(b"ab")
+    writer = FrameWriter(Nowhere(), 2, extended=True)
+    writer.add(Huge())
+    writer.add(b"ab")
+    writer.finish()
+    assert writer.size_bytes == 8 + 8 + 0xFFFFFFFE + 8 + 2 + 8
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_a_frame_that_no_item_can_hold_is_refused(extended: bool) -> None:
+    class Huger(bytes):
+        def __len__(self) -> int:
+            return 0xFFFFFFFF
+
+    with pytest.raises(OffsetTooLarge):
+        FrameWriter(io.BytesIO(), 1, extended).add(Huger())
+
+
+def test_a_table_that_no_element_can_hold_is_refused() -> None:
+    with pytest.raises(OffsetTooLarge):
+        FrameWriter(io.BytesIO(), 1 << 30)
+    with pytest.raises(OffsetTooLarge):
+        FrameWriter(io.BytesIO(), 1 << 29, extended=True)
+
+
+def extended_of(data: bytes) -> tuple[tuple[Element, Element], Element]:
+    *_, offsets, lengths, pixel_data = scan(data)
+    return (offsets, lengths), pixel_data
+
+
+@given(st.lists(st.binary(max_size=30), min_size=1, max_size=20))
+def test_frames_are_read_back_through_the_extended_offset_table(streams: list[bytes]) -> None:
+    data = encapsulated(streams, encode_element(0x00080060, "CS", b"CT"), extended=True)
+    extended, pixel_data = extended_of(data)
+    found = frames(data, pixel_data, len(streams), extended)
+    assert [data[f.offset : f.offset + f.length] for f in found] == [
+        s + b"\0" * (len(s) % 2) for s in streams
+    ]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=30), min_size=1, max_size=20))
+def test_pydicom_writes_the_same_extended_offset_table(streams: list[bytes]) -> None:
+    data = encapsulated(streams, extended=True)
+    extended, pixel_data = extended_of(data)
+    value, *tables = encapsulate_extended(streams)
+    assert [data[element.value : element.end] for element in extended] == tables
+    assert data[pixel_data.value : pixel_data.end - 8] == value
+
+
+@given(st.lists(st.binary(min_size=2, max_size=12), min_size=2, max_size=6), st.data())
+def test_a_wrong_extended_offset_table_is_refused(streams: list[bytes], draw: st.DataObject) -> None:
+    data = bytearray(encapsulated(streams, extended=True))
+    extended, pixel_data = extended_of(bytes(data))
+    entry = draw.draw(st.integers(0, len(streams) - 1))
+    place = draw.draw(st.sampled_from(extended)).value + 8 * entry
+    (right,) = struct.unpack_from("<Q", data, place)
+    struct.pack_into("<Q", data, place, draw.draw(st.integers(0, 2**64 - 1).filter(lambda new: new != right)))
+    with pytest.raises(Malformed, match=f"entry {entry} of the"):
+        frames(bytes(data), pixel_data, len(streams), extended)
+
+
+def test_an_extended_offset_table_is_read_with_an_empty_basic_one_only_and_of_its_own_vr() -> None:
+    data = encapsulated([b"ab", b"cd"], extended=True)
+    extended, pixel_data = extended_of(data)
+    with pytest.raises(Malformed, match="basic offset table has 0 bytes"):
+        frames(data, pixel_data, 2)
+    with pytest.raises(Malformed, match="3 frames need 24 of OV"):
+        frames(data, pixel_data, 3, extended)
+    wrong = (extended[0]._replace(vr="OB"), extended[1])
+    with pytest.raises(Malformed, match="16 bytes of VR OB"):
+        frames(data, pixel_data, 2, wrong)
+    both = data[: pixel_data.start] + encapsulated([b"ab", b"cd"])
+    with pytest.raises(Malformed, match="a basic and an extended"):
+        frames(both, list(scan(both))[-1], 2, extended)

@@ -12,8 +12,8 @@ Fails softly: of a dataset that is malformed somewhere, the attributes before th
 import mmap
 import re
 import struct
-import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from typing import Self
 
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
-from venturi.dataset import charsets, part10
+from venturi.dataset import charsets, inflate, part10
 from venturi.dataset.scan import Buffer, Element, Encoding, encoding_of, items, scan
 from venturi.dataset.syntaxes import lookup
 from venturi.dataset.uids import valid_uid
@@ -37,7 +37,6 @@ PATH_BYTES = 1 << 20
 MOST_ITEMS = 1 << 16
 """Of the items at each step of a path, this many are looked into."""
 
-_CHUNK_BYTES = 1 << 16
 _NUMBERS = {
     "US": "H",
     "SS": "h",
@@ -245,19 +244,15 @@ def read_header(path: Path) -> FileHeader:
 
 def _inflate(buffer: Buffer, offset: int) -> bytes:
     """Inflate a dataset (PS3.5 A.5: raw RFC 1951) as far as it is sound and not too long."""
-    decoder = zlib.decompressobj(-zlib.MAX_WBITS)
     parts: list[bytes] = []
     room = INFLATED_BYTES
-    while room > 0 and offset < len(buffer) and not decoder.eof:
-        piece = bytes(buffer[offset : offset + _CHUNK_BYTES])
-        offset += len(piece)
-        try:
-            while piece and room > 0:
-                parts.append(decoder.decompress(piece, room))
-                room -= len(parts[-1])
-                piece = decoder.unconsumed_tail
-        except zlib.error:
-            break  # what came before is scanned; the scan then reports where the dataset ends too early
+    # Where it is not sound, what came before is scanned; the scan then reports where the dataset ends too early.
+    with suppress(Malformed):
+        for piece in inflate.pieces(buffer, offset):
+            parts.append(piece[:room])
+            room -= len(parts[-1])
+            if not room:
+                break
     return b"".join(parts)
 
 

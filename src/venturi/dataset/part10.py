@@ -168,9 +168,7 @@ def _read_value(file: BinaryIO, offset: int, end: int | None) -> tuple[bytes, by
         (length,) = struct.unpack("<H", head[2:])
         size = 8 + length
     else:
-        raise Malformed(
-            f"no value representation at offset {offset + 4}: {vr!r} (PS3.10 7.1 asks for explicit VR)"
-        )
+        raise Malformed(f"no value representation at offset {offset + 4} (PS3.10 7.1 asks for explicit VR)")
     if offset + size > (end if end is not None else _START + 12 + LIMIT_BYTES):
         raise Malformed(
             f"the element at offset {offset} has {length} bytes: more than the file meta group may have"

@@ -157,7 +157,8 @@ def _header(buffer: Buffer, position: int, end: int, encoding: Encoding) -> tupl
                 raise Malformed(f"{name(tag)} at offset {position} is truncated in its header")
             (length,) = _U32[big].unpack_from(buffer, position + 8)
         else:
-            raise Malformed(f"{name(tag)} at offset {position} has no valid VR: bytes {letters.hex()}")
+            # After a length that lies, tag and VR are six letters of some value, a name's perhaps: not told.
+            raise Malformed(f"the element at offset {position} has no valid VR")
     if length == _UNDEFINED:
         return tag, vr, value, None
     if length > end - value:

@@ -22,10 +22,13 @@ def encode_element(tag: int, vr: str, value: bytes) -> bytes:
     """One element in explicit VR little endian, padded to even length (PS3.5 6.2, 7.1.2)."""
     if len(value) % 2:
         value += b"\0" if vr in ("UI", "OB", "UN") else b" "
+    return encode_header(tag, vr, len(value)) + value
+
+
+def encode_header(tag: int, vr: str, length: int) -> bytes:
+    """Make an element's header in explicit VR little endian (PS3.5 7.1.2)."""
     head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode("ascii"))
-    if vr in _LONG:
-        return head + struct.pack("<HL", 0, len(value)) + value
-    return head + struct.pack("<H", len(value)) + value
+    return head + (struct.pack("<HL", 0, length) if vr in _LONG else struct.pack("<H", length))
 
 
 def splice(
