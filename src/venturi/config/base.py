@@ -4,6 +4,7 @@ Read from a file (``Source`` is the validation context), a model takes its YAML 
 answered with the nearest known one. Built by a program, it takes its field names.
 """
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from pydantic import (
@@ -17,12 +18,23 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from venturi.config.values import Source
+from venturi.config.yaml_lines import Path
 from venturi.rules.keys import suggestion
 
 AT_KEY = "at_key"
 """The type of our errors whose place is the key and not the value."""
 IN_WORDS = "in_words"
 """The type of our other errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A mistake or a warning that no single value shows, and the path of what it is about."""
+
+    path: Path
+    message: str
+    warning: bool = False
+    at_key: bool = False
 
 
 def mistake(loc: tuple[str | int, ...], message: str, at_key: bool = False) -> InitErrorDetails:

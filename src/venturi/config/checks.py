@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from venturi.config.rule_text import IMPLEMENTED
+from venturi.config.base import Finding
+from venturi.config.rule_checks import check_codecs, check_rules
 from venturi.config.schema import (
     Config,
     Console,
@@ -27,30 +28,18 @@ from venturi.config.schema import (
 from venturi.config.template import PathTemplate
 from venturi.config.values import Source
 from venturi.config.yaml_lines import Data, Path
-from venturi.dataset.syntaxes import lookup
 from venturi.rules.condition import Clause, Condition, Fact, Operator
 from venturi.rules.keys import suggestion
 from venturi.rules.parse import ConditionError, parse
 
 T = TypeVar("T")
 
-_NEAR_LOSSLESS = "JPEGLSNearLossless"
 _PHI = frozenset(
     (
         "PatientName", "PatientID", "OtherPatientIDs", "PatientBirthDate", "PatientAddress", "AccessionNumber",
         "PatientMotherBirthName", "InstitutionName", "ReferringPhysicianName", "StudyID",
     )
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A mistake or a warning, and the path of what it is about."""
-
-    path: Path
-    message: str
-    warning: bool = False
-    at_key: bool = False
 
 
 @dataclass(slots=True)
@@ -70,13 +59,14 @@ class _Parts:
 
 
 def check(data: dict[str, Data], source: Source) -> list[Finding]:
-    """All findings, in no order."""
+    """All findings, in no order. Raises what ``source.codecs`` raises."""
     parts = _read(data, source)
     return [
         *_references(parts),
         *_peers(parts),
         *_destinations(parts),
-        *_rules(parts),
+        *check_rules(parts.rules),
+        *(check_codecs(data, source.codecs) if source.codecs else ()),
         *_facts(parts),
         *_routes(parts, "routes" in data),
         *_exposure(parts),
@@ -206,6 +196,11 @@ def _template(path: tuple[str, str], destination: FolderDestination) -> Iterator
 
 def _destinations(parts: _Parts) -> Iterator[Finding]:
     folders: dict[object, str] = {}
+    replacing = {
+        name
+        for name, destination in parts.destinations.items()
+        if isinstance(destination, FolderDestination) and destination.on_conflict == "replace"
+    }
     for name, destination in parts.destinations.items():
         path = ("destinations", name)
         if isinstance(destination, DicomDestination):
@@ -214,6 +209,10 @@ def _destinations(parts: _Parts) -> Iterator[Finding]:
         yield from _template(path, destination)
         if destination.folder in folders:
             words = f"destinations {folders[destination.folder]!r} and {name!r} share one folder"
+            if {name, folders[destination.folder]} & replacing:
+                words += (
+                    ": what one delivers is replaced by the other, lossless by lossy too; keep-both would not"
+                )
             yield Finding((*path, "folder"), words, warning=True)
         folders.setdefault(destination.folder, name)
         data = parts.node.data if parts.node else None
@@ -237,44 +236,6 @@ def _dicom(parts: _Parts, name: str, destination: DicomDestination) -> Iterator[
         yield Finding(
             path, f"peer {destination.dicom!r} has the AE title *, which can't be called: name one first"
         )
-
-
-def _rules(parts: _Parts) -> Iterator[Finding]:
-    earlier: list[tuple[int, Rule]] = []
-    for index, rule in parts.rules.items():
-        path = ("rules", index)
-        if any(rule.name == before.name for _, before in earlier):
-            yield Finding((*path, "name"), f"two rules have the name {rule.name!r}: give each its own")
-        shadow = next((before for _, before in earlier if rule.when.implies(before.when)), None)
-        if shadow is not None:
-            words = (
-                f"this rule can never win: whatever it matches, {shadow.name!r} matches before it; move it up"
-            )
-            yield Finding((*path, "name"), words)
-        earlier.append((index, rule))
-        uid = rule.target.transfer_syntax
-        if uid is None:
-            continue
-        if uid not in IMPLEMENTED or rule.target.parameters:
-            words = (
-                f"{lookup(uid)} is not implemented yet as a target: what this rule wins goes on as received"
-            )
-            yield Finding((*path, "transfer_syntax"), words, warning=True)
-        if str(lookup(uid)) == _NEAR_LOSSLESS and not _asks_unsigned(rule.when):
-            words = (
-                "near-lossless JPEG-LS may be far off on signed pixels; the bound is enforced for each object, "
-                "or ask for PixelRepresentation: 0"
-            )
-            yield Finding((*path, "transfer_syntax"), words, warning=True)
-
-
-def _asks_unsigned(when: Condition) -> bool:
-    return any(
-        isinstance(clause, Clause)
-        and clause.subject == ("00280103",)
-        and (clause.operator, clause.operands, clause.negated) == (Operator.IS, ("0",), False)
-        for clause in when.clauses
-    )
 
 
 def _facts(parts: _Parts) -> Iterator[Finding]:

@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from venturi.config.base import AT_KEY, IN_WORDS
-from venturi.config.checks import Finding, check
+from venturi.config.base import AT_KEY, IN_WORDS, Finding
+from venturi.config.checks import check
 from venturi.config.schema import Config
-from venturi.config.values import Source
+from venturi.config.values import Codecs, Source
 from venturi.config.yaml_lines import Data, Document, Place, Problem, YamlError, read
 from venturi.errors import ConfigError
 
@@ -23,8 +23,11 @@ _LIST = ("tuple_type", "list_type")
 _CHOICE = ("literal_error", "enum")
 
 
-def load(path: Path) -> Config:
-    """Read, convert and check a configuration file. Raises ConfigError."""
+def load(path: Path, codecs: Codecs | None = None) -> Config:
+    """Read, convert and check a configuration file. Raises ConfigError, and what ``codecs`` raises.
+
+    ``codecs`` tells which there are: see ``values.Source``.
+    """
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -38,7 +41,7 @@ def load(path: Path) -> Config:
         words = "the file must be a mapping with the keys node, peers, rules, destinations, routes"
         raise ConfigError(_lines(path, [*document.problems, Problem(document.place(()), words)]))
     data = {"node": {}} | data  # so that its defaults are made absolute too
-    source = Source(path.absolute().parent)
+    source = Source(path.absolute().parent, codecs)
     problems = list(document.problems)
     config = None
     try:

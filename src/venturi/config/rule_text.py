@@ -3,56 +3,51 @@
     - name: teleradiology
       when: {destination: telerad, Modality: [CT, MR]}
       transfer_syntax: JPEG2000                  # a keyword, a UID, or as-received
-      j2k_cr: [10]
-      lossy: {max_error: 12, beyond: lossless, uid: new}
+      j2k_cr: [10]                               # or jls_error, j2k_psnr, jpeg_quality, use_mct: the encoder's
+      lossy: {max_error: 12, beyond: lossless, uid: new, also: [MG]}
+      from: lossless                             # uncompressed (default), lossless, or a list of these and of syntaxes
+      codec: imagecodecs                         # which encoder, where there are several
+      offset_table: extended                     # or basic
+      prove: none                                # or pixels
       min_saving: 10%
       on_failure: keep
+    - name: for old viewers
+      transfer_syntax: ExplicitVRLittleEndian    # decompressed
+      as_rgb: true                               # YBR becomes RGB
 
 What a syntax would ignore is an error, because the encoders ignore it silently; so is a lossy syntax without
-``lossy:``. The parameters become ``Target.parameters``, those of ``lossy`` as lossy_max_error, lossy_beyond, lossy_uid.
+``lossy:``. The rest becomes ``Target.parameters`` by name, those of ``lossy`` as lossy_max_error, lossy_beyond,
+lossy_uid, lossy_also; whatever is the default is left out, so that equal wishes are equal targets. What each means is
+in ``transcode.wishes``.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, InstanceOf, ValidationError, ValidationInfo
+from pydantic import BeforeValidator, Field, InstanceOf, ValidationError, ValidationInfo
 from pydantic_core import InitErrorDetails
 
 from venturi.config.base import Model, again, mistake, mistakes
-from venturi.config.values import Fraction, Number, Numbers, RuleName, Source, Whole
-from venturi.dataset.syntaxes import (
-    BY_UID,
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    HTJ2K_LOSSLESS,
-    IMPLICIT_VR_LITTLE_ENDIAN,
-    JPEG_2000_LOSSLESS,
-    JPEG_LS_LOSSLESS,
-    RLE_LOSSLESS,
-    Syntax,
-    lookup,
+from venturi.config.targets import KEYS, NATIVE, NEEDS, TARGETS, brought, ignored, taken_of, takes
+from venturi.config.values import (
+    Codecs,
+    Flag,
+    Fraction,
+    Name,
+    Number,
+    Numbers,
+    RuleName,
+    Source,
+    Whole,
+    one_or_many,
 )
-from venturi.model import OnFailure, Scalar, Target
+from venturi.dataset.syntaxes import Syntax, lookup
+from venturi.model import OnFailure, Target
 from venturi.rules.condition import Condition
 from venturi.rules.parse import ConditionError, parse, syntax_uid
 
 AS_RECEIVED = "as-received"
-IMPLEMENTED = frozenset((RLE_LOSSLESS, JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS, HTJ2K_LOSSLESS))
-"""Targets that can be made today; others are accepted with a warning, and objects go on as received."""
-
-_LOSSY = {"JPEGLSNearLossless": ("jls_error",), "JPEG2000": ("j2k_cr", "j2k_psnr")}
-"""The lossy syntaxes a rule may name, and their parameters, of which exactly one is needed."""
-_LOSSLESS = (
-    IMPLICIT_VR_LITTLE_ENDIAN,
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    *(
-        uid
-        for uid, syntax in BY_UID.items()
-        if not syntax.lossy and syntax.family in ("rle", "jpeg", "jpeg-ls", "jpeg-2000", "htj2k", "jpeg-xl")
-    ),
-)
-TARGETS = tuple(str(lookup(uid)) for uid in _LOSSLESS) + tuple(_LOSSY)
-_LATER = ("codec", "prove", "from")
 
 
 def _when(value: Any, info: ValidationInfo) -> Any:
@@ -68,6 +63,15 @@ def _when(value: Any, info: ValidationInfo) -> Any:
 When = Annotated[InstanceOf[Condition], BeforeValidator(_when)]
 
 
+def _taken(value: Any, info: ValidationInfo) -> Any:
+    codecs = info.context.codecs if isinstance(info.context, Source) else None
+    return taken_of(value, codecs) if isinstance(value, str) else value
+
+
+Taken = Annotated[tuple[Annotated[str, BeforeValidator(_taken)], ...], BeforeValidator(one_or_many)]
+Also = Annotated[tuple[Literal["MG"], ...], BeforeValidator(one_or_many)]
+
+
 class Lossy(Model):
     """What a rule must say before an image may lose anything."""
 
@@ -77,6 +81,8 @@ class Lossy(Model):
     """What to do with an image that would lose more."""
     uid: Literal["new", "keep"] = "new"
     """Of the SOP Instance (PS3.3 C.7.6.1.1.5)."""
+    also: Also = ()
+    """Modalities that lose nothing unless they are named."""
 
 
 class RuleText(Model):
@@ -88,26 +94,47 @@ class RuleText(Model):
     jls_error: Whole | None = None
     j2k_cr: Numbers | None = None
     j2k_psnr: Numbers | None = None
+    jpeg_quality: Whole | None = None
+    use_mct: Flag | None = None
+    codec: Name | None = None
+    taken: Taken | None = Field(default=None, alias="from", min_length=1)
+    as_rgb: Flag | None = None
+    offset_table: Literal["basic", "extended"] | None = None
+    prove: Literal["pixels", "none"] | None = None
     lossy: Lossy | None = None
     min_saving: Fraction | None = None
     on_failure: Literal["keep", "hold"] = "keep"
+
+    def given(self) -> dict[str, Any]:
+        """What stands beside the syntax, by its key in the file."""
+        values = {key: getattr(self, "taken" if key == "from" else key) for key in KEYS}
+        return {key: value for key, value in values.items() if value is not None}
+
+
+_DEFAULTS: dict[str, object] = {
+    "use_mct": True,
+    "as_rgb": False,
+    "offset_table": "basic",
+    "prove": "pixels",
+    "from": (),
+    "lossy_beyond": "lossless",
+    "lossy_uid": "new",
+    "lossy_also": (),
+}
 
 
 def rule_fields(value: Any, info: ValidationInfo) -> Any:
     """The fields of ``schema.Rule`` from a rule's mapping in the file; anything else passes."""
     if not isinstance(value, dict) or not isinstance(info.context, Source):
         return value
-    lines = [
-        mistake((key,), f"{key} is not implemented yet: remove it", True) for key in _LATER if key in value
-    ]
-    known = {key: item for key, item in value.items() if key not in _LATER}
+    lines: list[InitErrorDetails] = []
     text = None
     try:
-        text = RuleText.model_validate(known, context=info.context)
+        text = RuleText.model_validate(value, context=info.context)
     except ValidationError as error:
         lines.extend(again(error))
-        text = _what_is_right(known, {line["loc"][0] for line in error.errors()}, info)
-    target = _target(text, lines) if text else Target()
+        text = _what_is_right(value, {line["loc"][0] for line in error.errors()}, info)
+    target = _target(text, value, info.context.codecs, lines) if text else Target()
     if lines or text is None:
         raise mistakes("rule", lines)
     return {"name": text.name, "when": text.when, "target": target, "on_failure": OnFailure(text.on_failure)}
@@ -122,67 +149,84 @@ def _what_is_right(value: dict[str, Any], wrong: set[int | str], info: Validatio
         return None
 
 
-def _target(text: RuleText, lines: list[InitErrorDetails]) -> Target:
-    given: dict[str, Scalar | tuple[float, ...]] = {
-        name: value
-        for name in ("jls_error", "j2k_cr", "j2k_psnr")
-        if (value := getattr(text, name)) is not None
-    }
+def _target(
+    text: RuleText, written: Collection[str], codecs: Codecs | None, lines: list[InitErrorDetails]
+) -> Target:
+    """``written`` are all keys of the rule, also those whose values are wrong."""
+    given = text.given()
     if text.transfer_syntax == AS_RECEIVED:
-        ignored = [*given, *(name for name in ("lossy", "min_saving") if getattr(text, name) is not None)]
-        lines.extend(
-            mistake((name,), f"{name} means nothing as received: remove it", True) for name in ignored
-        )
+        lines.extend(mistake((key,), f"{key} means nothing as received: remove it", True) for key in given)
         return Target()
     try:
         syntax = lookup(syntax_uid(text.transfer_syntax))
     except ValueError as error:
         lines.append(mistake(("transfer_syntax",), f"{error} (as-received leaves it as it is)"))
         return Target()
-    wanted = _LOSSY.get(syntax.keyword, ())
-    if not wanted and syntax.uid not in _LOSSLESS:
-        words = f"{syntax} is nothing Venturi can make; choose as-received or one of {', '.join(TARGETS)}"
+    taken = () if str(syntax) in TARGETS else brought(syntax, codecs)
+    if taken is None:
+        words = f"Venturi does not make {syntax}; choose as-received or one of {', '.join(TARGETS)}"
         lines.append(mistake(("transfer_syntax",), words))
         return Target()
-    lines.extend(_parameter_mistakes(text, syntax, list(given), wanted))
-    if text.lossy is not None:
-        given |= {f"lossy_{name}": value for name, value in text.lossy.model_dump().items()}
-    return Target(syntax.uid, tuple(sorted(given.items())), text.min_saving or 0.0)
+    lines.extend(mistake((key,), words, True) for key, words in ignored(syntax, given, taken))
+    lines.extend(_need_mistakes(text, written, syntax))
+    lines.extend(_value_mistakes(text, syntax))
+    return Target(syntax.uid, _parameters(given, syntax), given.get("min_saving", 0.0))
 
 
-def _parameter_mistakes(
-    text: RuleText, syntax: Syntax, given: list[str], wanted: tuple[str, ...]
-) -> list[InitErrorDetails]:
-    lines = [
-        mistake(
-            (name,), f"{syntax} takes no {name} (it would be ignored): remove it, or choose {other}", True
-        )
-        for name in given
-        if name not in wanted
-        for other, names in _LOSSY.items()
-        if name in names
-    ]
-    if wanted and sum(name in wanted for name in given) != 1:
-        lines.append(mistake(("transfer_syntax",), f"{syntax} needs {' or '.join(wanted)}, exactly one"))
-    if wanted and text.lossy is None:
+def _parameters(given: dict[str, Any], syntax: Syntax) -> tuple[tuple[str, Any], ...]:
+    """Everything that is not the default, sorted by name."""
+    parameters = {key: value for key, value in given.items() if key not in ("lossy", "min_saving")}
+    if "from" in parameters:
+        parameters["from"] = takes(parameters["from"], syntax)
+    if "lossy" in given:
+        parameters |= {f"lossy_{name}": value for name, value in given["lossy"].model_dump().items()}
+    return tuple(
+        sorted((name, value) for name, value in parameters.items() if value != _DEFAULTS.get(name, ...))
+    )
+
+
+def _need_mistakes(text: RuleText, written: Collection[str], syntax: Syntax) -> Iterator[InitErrorDetails]:
+    """What a lossy syntax needs."""
+    needs = NEEDS.get(str(syntax), ())
+    if not needs:
+        return
+    if sum(name in written for name in needs) != 1:
+        words = f"{syntax} needs {' or '.join(needs)}" + (", exactly one" if len(needs) > 1 else "")
+        yield mistake(("transfer_syntax",), words)
+    if "lossy" not in written:
         words = (
             f"{syntax} is lossy, and that is asked for by name: add lossy: {{max_error: N}}, or choose a lossless "
             "syntax"
         )
-        lines.append(mistake(("transfer_syntax",), words))
-    if not wanted and text.lossy is not None:
-        lines.append(
-            mistake(("lossy",), f"{syntax} is lossless, so lossy: would be ignored: remove it", True)
-        )
+        yield mistake(("transfer_syntax",), words)
+    if text.prove == "none":
+        words = f"{syntax} is lossy, and its error is measured on every sample: remove prove: none"
+        yield mistake(("prove",), words, True)
+
+
+def _value_mistakes(text: RuleText, syntax: Syntax) -> Iterator[InitErrorDetails]:
+    """Values that no syntax, or not this one, can take."""
+    bound = text.lossy.max_error if text.lossy else None
     if text.jls_error is not None and not 1 <= text.jls_error <= 255:
-        lines.append(mistake(("jls_error",), "jls_error is 1 to 255; for no error choose JPEGLSLossless"))
+        yield mistake(("jls_error",), "jls_error is 1 to 255; for no error choose JPEGLSLossless")
+    elif text.jls_error is not None and bound is not None and 0 <= bound < text.jls_error:
+        words = f"jls_error {text.jls_error} lets samples differ by more than max_error {bound:g} allows: lower it"
+        yield mistake(("jls_error",), words)
+    if text.jpeg_quality is not None and not 1 <= text.jpeg_quality <= 100:
+        yield mistake(("jpeg_quality",), "jpeg_quality is 1 to 100")
     if text.j2k_cr is not None and not _steps(text.j2k_cr, lambda a, b: a > b, above=1.0):
-        lines.append(mistake(("j2k_cr",), "j2k_cr takes ratios above 1, from high to low: [20, 10]"))
+        yield mistake(("j2k_cr",), "j2k_cr takes ratios above 1, from high to low: [20, 10]")
     if text.j2k_psnr is not None and not _steps(text.j2k_psnr, lambda a, b: a < b, above=0.0):
-        lines.append(mistake(("j2k_psnr",), "j2k_psnr takes decibels above 0, from low to high: [60, 80]"))
-    if text.lossy is not None and text.lossy.max_error < 0:
-        lines.append(mistake(("lossy", "max_error"), "max_error is 0 or more"))
-    return lines
+        yield mistake(("j2k_psnr",), "j2k_psnr takes decibels above 0, from low to high: [60, 80]")
+    for name in ("j2k_cr", "j2k_psnr"):
+        if str(syntax) == "HTJ2K" and len(getattr(text, name) or ()) > 1:
+            yield mistake((name,), f"HTJ2K has one quality layer: {name} takes one value")
+    if bound is not None and bound < 0:
+        yield mistake(("lossy", "max_error"), "max_error is 0 or more")
+    for index, entry in enumerate(text.taken or ()):
+        if str(syntax) != NATIVE and lookup(entry).lossy:
+            words = f"{lookup(entry)} is lossy, and lossy input is never encoded again: remove it"
+            yield mistake(("from", index), words)
 
 
 def _steps(values: tuple[float, ...], ordered: Callable[[float, float], bool], above: float) -> bool:

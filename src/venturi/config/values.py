@@ -6,7 +6,7 @@ anything that is converted already pass.
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -25,12 +25,19 @@ _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
+Codecs = Callable[[], Mapping[str, Mapping[str, Collection[str]]]]
+"""Gives the options that each encoder takes, by the UID of its transfer syntax and its name; of a syntax that is only
+read, no encoders. Called only where a rule names an encoder, or a syntax that is not ours, since it may load a lot."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """What validation knows of the file; without it, values come from a program and not from YAML."""
 
     folder: Path
     """Absolute; relative paths are relative to it."""
+    codecs: Codecs | None = None
+    """Which there are: this room knows none. Without it, rules may name any encoder, and our syntaxes only."""
 
 
 class HostPort(NamedTuple):
@@ -70,6 +77,13 @@ def number_of(text: str) -> float:
     if not re.fullmatch(r"[+-]?\d{1,12}(\.\d{1,9})?", text.strip(), re.ASCII):
         raise ValueError(f"{text!r} is not a number")
     return float(text)
+
+
+def flag_of(text: str) -> bool:
+    """From ``true`` or ``false``, and nothing else that YAML may mean by them."""
+    if text not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text == "true"
 
 
 def port_of(text: str) -> int:
@@ -156,29 +170,32 @@ def _existing(value: Any, info: ValidationInfo) -> Any:
     return path
 
 
-def _from_text(convert: Callable[[str], Any]) -> BeforeValidator:
+def from_text(convert: Callable[[str], Any]) -> BeforeValidator:
+    """Apply a ``..._of`` to text; what is converted already passes."""
     return BeforeValidator(lambda value: convert(value) if isinstance(value, str) else value)
 
 
-def _one_or_many(value: Any) -> Any:
+def one_or_many(value: Any) -> Any:
+    """One text as a list of it."""
     return [value] if isinstance(value, str) else value
 
 
-Duration = Annotated[float, _from_text(duration_of)]
-Fraction = Annotated[float, _from_text(percent_of)]
-Size = Annotated[int, _from_text(size_bytes)]
-Whole = Annotated[int, _from_text(whole_of)]
-Port = Annotated[int, _from_text(port_of)]
-Number = Annotated[float, _from_text(number_of)]
-Host = Annotated[str, _from_text(host_of)]
-Listen = Annotated[HostPort, _from_text(host_port_of)]
-AeTitle = Annotated[str, _from_text(ae_title_of)]
-AnyNetwork = Annotated[Network, _from_text(network_of)]
-Name = Annotated[str, _from_text(name_of)]
-RuleName = Annotated[str, _from_text(title_of)]
+Duration = Annotated[float, from_text(duration_of)]
+Fraction = Annotated[float, from_text(percent_of)]
+Size = Annotated[int, from_text(size_bytes)]
+Whole = Annotated[int, from_text(whole_of)]
+Flag = Annotated[bool, from_text(flag_of)]
+Port = Annotated[int, from_text(port_of)]
+Number = Annotated[float, from_text(number_of)]
+Host = Annotated[str, from_text(host_of)]
+Listen = Annotated[HostPort, from_text(host_port_of)]
+AeTitle = Annotated[str, from_text(ae_title_of)]
+AnyNetwork = Annotated[Network, from_text(network_of)]
+Name = Annotated[str, from_text(name_of)]
+RuleName = Annotated[str, from_text(title_of)]
 PathOf = Annotated[Path, BeforeValidator(_path)]
 ExistingFile = Annotated[Path, BeforeValidator(_existing)]
-AeTitles = Annotated[tuple[AeTitle, ...], BeforeValidator(_one_or_many)]
-Networks = Annotated[tuple[AnyNetwork, ...], BeforeValidator(_one_or_many)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
-Numbers = Annotated[tuple[Number, ...], BeforeValidator(_one_or_many)]
+AeTitles = Annotated[tuple[AeTitle, ...], BeforeValidator(one_or_many)]
+Networks = Annotated[tuple[AnyNetwork, ...], BeforeValidator(one_or_many)]
+Names = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
+Numbers = Annotated[tuple[Number, ...], BeforeValidator(one_or_many)]

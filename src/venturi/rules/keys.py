@@ -50,11 +50,6 @@ def suggestion(name: str, known: list[str]) -> str:
     return f"; did you mean {lowered[near[0]]}?" if near else ""
 
 
-def is_keyword(text: str) -> bool:
-    """Whether it is an attribute's keyword."""
-    return text in _tags()
-
-
 def suggest_keyword(text: str) -> str:
     """``; did you mean X?`` for what is near a keyword, or nothing."""
     return suggestion(text, list(_tags()))
