@@ -44,7 +44,7 @@ class Instance:
 
 
 Scalar = str | int | float | bool
-Parameters = tuple[tuple[str, Scalar | tuple[float, ...]], ...]
+Parameters = tuple[tuple[str, Scalar | tuple[float, ...] | tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Target:
     transfer_syntax: str | None = None
     """The UID; None is "as received"."""
     parameters: Parameters = ()
-    """The encoder's, by pydicom's names (``jls_error``, ``j2k_cr``), sorted by name."""
+    """What the rule says beside the syntax, sorted by name, defaults left out: see ``transcode.wishes``."""
     min_saving: float = 0.0
     """The fraction of the original's pixel bytes that must be saved, or else the original is passed on."""
 
@@ -97,6 +97,9 @@ class Reason(StrEnum):
     NO_PIXEL_DATA = "no-pixel-data"
     FLOAT_PIXEL_DATA = "float-pixel-data"
     NOT_NATIVE = "compressed-input"
+    """The rule's ``from`` does not take what the pixels came in."""
+    LOSSY_INPUT = "lossy-input"
+    """It is lossy-compressed, and that is never encoded again."""
     UNSUPPORTED_INPUT_SYNTAX = "unsupported-input-syntax"
     UNSUPPORTED_TARGET = "unsupported-target"
     SIGNED_OBJECT = "digitally-signed"
@@ -110,6 +113,14 @@ class Reason(StrEnum):
     PHOTOMETRIC = "photometric-not-for-codec"
     DIMENSIONS = "dimensions-not-for-codec"
     TOO_LARGE = "too-large"
+    FRAMES = "frames-not-found"
+    """Which fragments are which frame can't be told for certain."""
+    CODESTREAM = "codestream-and-header-differ"
+    DECODER_FAILED = "decoder-failed"
+    NEVER_LOSSY = "never-lossy"
+    """Its kind, or what is in it, forbids any loss."""
+    ERROR_BOUND = "error-beyond-bound"
+    """A lossy encoding would have changed a sample by more than the rule allows."""
     ENCODER_FAILED = "encoder-failed"
     PROOF_FAILED = "proof-failed"
     NO_SAVING = "saving-too-small"
@@ -123,6 +134,24 @@ class Proof(StrEnum):
     """It is the received bytes."""
     PIXELS = "pixels"
     """Every frame was taken back from the final bytes, decoded by a pinned decoder, and equals the original."""
+    BOUND = "bound"
+    """Lossy: the same, and no sample of any frame differs by more than the rule's ``max_error``."""
+    NONE = "none"
+    """The rule says ``prove: none``: no pixel was decoded again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lossy:
+    """What a lossy rendition lost, as measured on every sample, and who it is now."""
+
+    sop_instance_uid: str
+    """New, or the original's where the rule keeps it."""
+    ratio: float
+    """Native pixel bytes to encoded pixel bytes."""
+    max_error: int
+    """The largest difference of any sample, in stored values."""
+    psnr_db: float | None
+    """Peak signal to noise ratio over all samples, the peak being 2^BitsStored - 1; None where nothing differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +174,12 @@ class Outcome:
     """Which library encoded, and which proved: ``imagecodecs/openjph, openjpeg``."""
     frames: int = 0
     pixel_bytes_before: int = 0
+    """Of the Pixel Data as received."""
     pixel_bytes_after: int = 0
+    hold: bool = False
+    """With a reason: the rule wants a person to decide (``lossy: {beyond: hold}``)."""
+    lossy: "Lossy | None" = None
+    """What was lost, where the rendition is lossy."""
 
     @property
     def transcoded(self) -> bool:

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from venturi.errors import LedgerNewer, Permanent, Temporary
-from venturi.ledger import work
+from venturi.ledger import lists, schema, work
 from venturi.ledger.database import open_database
 from venturi.ledger.port import Attempt, Filter, Job, Ledger, State
 from venturi.ledger.rebuild import rebuild
-from venturi.ledger.rows import target_text, to_target
+from venturi.ledger.rows import instance_values, target_text, to_target
 from venturi.ledger.sql import SqlLedger, open_ledger
-from venturi.ledger.tables import REVISIONS, metadata
+from venturi.ledger.tables import REVISIONS, deliveries, instances, metadata, renditions
 from venturi.model import (
     AS_RECEIVED,
     Decision,
@@ -28,6 +28,7 @@ from venturi.model import (
     HeaderSummary,
     Instance,
     Judgement,
+    Lossy,
     OnFailure,
     Outcome,
     Proof,
@@ -39,7 +40,10 @@ from venturi.spool.memory import MemorySpool
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 JPEG_LS = Target("1.2.840.10008.1.2.4.80", min_saving=0.1)
-LOSSY = Target("1.2.840.10008.1.2.4.91", parameters=(("j2k_cr", (10.0, 5.5)), ("j2k_psnr", (80.0,))))
+LOSSY = Target(
+    "1.2.840.10008.1.2.4.91",
+    parameters=(("from", ("lossless", "uncompressed")), ("j2k_cr", (10.0, 5.5)), ("lossy_max_error", 12.0)),
+)
 MADE = Outcome(
     target=JPEG_LS,
     transfer_syntax="1.2.840.10008.1.2.4.80",
@@ -50,6 +54,19 @@ MADE = Outcome(
     frames=1,
     pixel_bytes_before=524_288,
     pixel_bytes_after=170_000,
+)
+COUNTED = {("1.2.840.10008.1.2.4.80", "", "pixels"): 1, (EXPLICIT, "as-received", "original"): 1}
+COPY = Outcome(
+    target=LOSSY,
+    transfer_syntax="1.2.840.10008.1.2.4.91",
+    size_bytes=52_000,
+    sha256="e" * 64,
+    proof=Proof.BOUND,
+    codec="pylibjpeg-openjpeg, imagecodecs/openjpeg",
+    frames=1,
+    pixel_bytes_before=524_288,
+    pixel_bytes_after=51_000,
+    lossy=Lossy("2.25.7", 10.28, 9, 61.5),
 )
 ORIGINAL = Outcome(AS_RECEIVED, EXPLICIT, 525_000, "a" * 64, Reason.ASKED)
 SUMMARY = HeaderSummary("1.2.3.1", "1.2.3.1.1", "CT")
@@ -271,11 +288,31 @@ def test_a_judgement_makes_a_rendition_a_target_and_a_delivery_a_decision(ledger
         EXPLICIT,
     )
     assert (rows["archive"].study_instance_uid, rows["archive"].modality) == ("1.2.3.1", "CT")
-    assert ledger.totals().renditions == {("1.2.840.10008.1.2.4.80", ""): 1, (EXPLICIT, "as-received"): 1}
+    assert ledger.totals().renditions == COUNTED
 
 
 def test_a_job_carries_everything_that_was_judged(ledger: Ledger) -> None:
     outcome = replace(MADE, target=LOSSY, detail="b\0\udcff\\u0000", reason=Reason.NO_SAVING)
+    check_job(ledger, outcome)
+
+
+@pytest.mark.parametrize(
+    "lossy",
+    [
+        None,
+        Lossy("2.25.7", 10.28, 9, 61.5),
+        Lossy("1.2.3.1", 2.0, 0, None),
+        Lossy("a\0b\udcff", 1.5, 2**32 - 1, 3.25),
+    ],
+)
+def test_what_was_lost_comes_back_as_it_was_measured(ledger: Ledger, lossy: Lossy | None) -> None:
+    check_job(ledger, replace(COPY, lossy=lossy))
+    (row,) = ledger.deliveries(Filter())
+    assert (row.lossy, row.proof, row.sop_instance_uid) == (lossy, "bound", "1.2.3.1")
+
+
+def check_job(ledger: Ledger, outcome: Outcome) -> None:
+    """An outcome that is judged comes back equal with the job."""
     decided(ledger, instance(1), "archive", outcome=outcome)
     (job,) = ledger.claim_deliveries("archive", "d", 5, 60)
     assert job == Job(job.id, instance(1), "archive", "grey images", LOSSY, outcome, 0)
@@ -373,6 +410,33 @@ def test_a_rule_that_says_hold_holds_what_could_not_be_made(ledger: Ledger, reas
     if expected is State.HELD:
         (row,) = ledger.deliveries(Filter(state="held"))
         assert (row.status, "2 of 3 frames" in row.detail) == (reason.value, True)
+
+
+MAY_NOT_LOSE = [Reason.ERROR_BOUND, Reason.NEVER_LOSSY]
+
+
+@pytest.mark.parametrize("reason", MAY_NOT_LOSE)
+def test_beyond_the_bound_a_rule_that_says_hold_holds(ledger: Ledger, reason: Reason) -> None:
+    target = replace(LOSSY, parameters=(*LOSSY.parameters, ("lossy_beyond", "hold")))
+    outcome = replace(ORIGINAL, target=target, reason=reason, detail="15 in frame 3", hold=True)
+    decided(ledger, instance(1), "telerad", outcome=outcome)
+    (row,) = ledger.deliveries(Filter())
+    assert (row.state, row.status, row.reason) == (State.HELD, reason.value, reason.value)
+    assert "15 in frame 3" in row.detail
+    assert ledger.retry(Filter(), "op") == ledger.resend(Filter(), "op") == 0
+    assert ledger.retry(Filter(ids=(row.id,)), "op") == 1
+    (job,) = ledger.claim_deliveries("telerad", "d", 1, 60)
+    assert job.outcome == outcome
+
+
+@pytest.mark.parametrize("reason", MAY_NOT_LOSE)
+def test_beyond_the_bound_a_rule_that_wants_the_original_gets_it(ledger: Ledger, reason: Reason) -> None:
+    target = replace(LOSSY, parameters=(*LOSSY.parameters, ("lossy_beyond", "as-received")))
+    ledger.add([instance(1)])
+    ledger.claim_instances("w", 1, 60)
+    outcome = replace(ORIGINAL, target=target, reason=reason)
+    ledger.judge(judgement(instance(1), "telerad", outcome=outcome, on_failure=OnFailure.HOLD), "w")
+    assert states(ledger) == {"telerad": State.PENDING}
 
 
 # --- deliveries ---
@@ -623,6 +687,51 @@ def test_lists_are_filtered_and_limited_newest_first(ledger: Ledger) -> None:
     assert [row.instance.id[-1] for row in ledger.instances(Filter(state="decided", limit=1))] == ["3"]
 
 
+def test_a_lossy_copy_is_found_by_its_uid_and_by_the_originals(ledger: Ledger) -> None:
+    of = instance(1)
+    ledger.add([of])
+    ledger.claim_instances("w", 1, 60)
+    decisions = (Decision("archive", "r", JPEG_LS), Decision("telerad", "r", LOSSY))
+    ledger.judge(Judgement(of, decisions, (MADE, COPY), summary=SUMMARY), "w")
+    decided(ledger, instance(2), "archive")
+
+    def found(uid: str, **more: str) -> set[str]:
+        return {row.destination for row in ledger.deliveries(Filter(sop_instance_uid=uid, **more))}
+
+    assert found("1.2.3.1") == {"archive", "telerad"}
+    assert found("2.25.7") == {"telerad"}
+    assert found("2.25.7", destination="archive") == found("2.25.8") == set()
+    for uid in ("1.2.3.1", "2.25.7"):
+        assert [row.instance for row in ledger.instances(Filter(sop_instance_uid=uid))] == [of]
+    assert ledger.instances(Filter(sop_instance_uid="2.25.8")) == []
+    delivered(ledger, "archive")
+    delivered(ledger, "telerad")
+    assert ledger.resend(Filter(sop_instance_uid="2.25.7"), "anna") == 1
+    assert [job.outcome for job in ledger.claim_deliveries("telerad", "d", 5, 60)] == [COPY]
+    assert ledger.claim_deliveries("archive", "d", 5, 60) == []
+
+
+def test_a_uid_is_found_through_indices(ledger: SqlLedger) -> None:
+    query = sa.select(deliveries.c.id).select_from(
+        deliveries.join(instances).join(renditions, renditions.c.id == deliveries.c.rendition_id)
+    )
+    statement = query.where(*lists.matching(Filter(sop_instance_uid="2.25.7")))
+    with ledger._database.read() as connection:
+        text = statement.compile(connection, compile_kwargs={"literal_binds": True})
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
+    assert any("renditions_by_sop_instance" in step for step in plan), plan
+    assert any("instances_by_sop_instance" in step for step in plan), plan
+    assert not [step for step in plan if step.startswith("SCAN ") and "SUBQUERY" not in step], plan
+
+
+def test_what_went_as_the_original_is_shown_so(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "telerad", outcome=replace(COPY, detail="in words"))
+    (job,) = ledger.claim_deliveries("telerad", "d", 1, 60)
+    ledger.record([ended(job, State.DELIVERED, sent_original=True)], "d")
+    (row,) = ledger.deliveries(Filter())
+    assert (row.sent_original, row.reason_detail) == (True, "in words")
+
+
 # --- retention ---
 
 
@@ -700,7 +809,7 @@ def test_totals_count_everything_once(ledger: Ledger, clock: Clock) -> None:
         ("archive", "pending"): 1,
         ("pacs", "pending"): 1,
     }
-    assert totals.renditions == {("1.2.840.10008.1.2.4.80", ""): 1, (EXPLICIT, "as-received"): 1}
+    assert totals.renditions == COUNTED
     assert (totals.bytes_received, totals.bytes_before, totals.bytes_after) == (4 * 525_000, 524_288, 170_000)
     assert totals.oldest_pending_at == clock.now
 
@@ -794,7 +903,8 @@ def test_a_lost_ledger_is_made_anew_from_the_spool(ledger: Ledger) -> None:
                 | st.integers(-(2**40), 2**40)
                 | st.booleans()
                 | st.floats(allow_nan=False)
-                | st.lists(st.floats(allow_nan=False), max_size=3).map(tuple),
+                | st.lists(st.floats(allow_nan=False), max_size=3).map(tuple)
+                | st.lists(st.text(max_size=9), max_size=3).map(tuple),
             ),
             max_size=3,
         ).map(tuple),
@@ -837,6 +947,73 @@ def test_migrations_make_exactly_the_tables_that_are_used(ledger: SqlLedger) -> 
 
     with made.connect() as expected, ledger._database.read() as found:
         assert schema(found) == schema(expected)
+
+
+def test_a_ledger_of_the_first_schema_keeps_its_rows(url: str, tmp_path: Path, clock: Clock) -> None:
+    first = sa.create_engine(url)
+    with first.begin() as connection:
+        schema.upgrade(connection, "0001")
+        made = {"target_text": target_text(JPEG_LS), "digest": JPEG_LS.digest}
+        values = {**instance_values(instance(1)), "state": "decided", "decided_at": DEFAULT_NOW}
+        names = ", ".join(values)
+        connection.execute(
+            sa.text(f"INSERT INTO instances ({names}) VALUES ({', '.join(f':{n}' for n in values)})"), values
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO renditions VALUES (7, :id, :digest, :target_text, 'ready', :syntax, 180000, :sha, '', "
+                "'', 'pixels', :codec, 1, 524288, 170000, 1.0)"
+            ),
+            {
+                **made,
+                "id": instance(1).id,
+                "codec": MADE.codec,
+                "syntax": MADE.transfer_syntax,
+                "sha": "c" * 64,
+            },
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO deliveries VALUES (5, :id, 7, 'archive', 'r', 'pending', '', '', 0, 0, 1.0, 1.0, NULL, "
+                "NULL, 0.0)"
+            ),
+            {"id": instance(1).id},
+        )
+    first.dispose()
+    with pytest.raises(Permanent, match="older"):
+        open_ledger(url, migrate=False)
+    ledger = SqlLedger(open_database(url, migrate=True), clock)
+    assert [row.instance for row in ledger.instances(Filter())] == [instance(1)]
+    (job,) = ledger.claim_deliveries("archive", "d", 5, 60)
+    assert (job.id, job.outcome) == (5, MADE)
+    (row,) = ledger.deliveries(Filter())
+    assert (row.lossy, row.sent_original) == (None, False)
+    assert ledger.totals().renditions == {("1.2.840.10008.1.2.4.80", "", "pixels"): 1}
+    decided(ledger, instance(2), "telerad", outcome=COPY)
+    ledger.close()
+    open_ledger(url, migrate=False).close()
+
+
+def test_the_migrations_speak_postgresql_too() -> None:
+    """Nothing here reaches a server: what would be sent is written down, and nothing of it is SQLite's alone."""
+    import io
+
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+
+    from venturi.ledger.migrations.versions import v0001_first, v0002_lossy
+
+    text = io.StringIO()
+    context = MigrationContext.configure(
+        dialect_name="postgresql", opts={"as_sql": True, "output_buffer": text}
+    )
+    with Operations.context(context):
+        v0001_first.upgrade()
+        v0002_lossy.upgrade()
+    said = text.getvalue()
+    assert "ALTER TABLE renditions ADD COLUMN hold BOOLEAN DEFAULT false NOT NULL" in said
+    assert "ALTER TABLE renditions ADD COLUMN lossy_psnr_db DOUBLE PRECISION" in said
+    assert "WHERE lossy_sop_instance_uid IS NOT NULL" in said
 
 
 def test_the_last_migration_is_the_one_this_version_works_with() -> None:

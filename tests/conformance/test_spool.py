@@ -188,6 +188,22 @@ def test_a_discarded_rendition_leaves_nothing(spool: Spool, intake: Intake) -> N
     assert not draft.path.exists()
 
 
+def test_what_a_dead_process_left_of_a_rendition_can_be_removed_and_what_is_committed_stays(
+    spool: Spool, intake: Intake
+) -> None:
+    instance, other = keep(intake), keep(intake)
+    made, half = spool.draft_rendition(instance, JPEG_LS), spool.draft_rendition(instance, HTJ2K)
+    others = spool.draft_rendition(other, HTJ2K)
+    for draft in (made, half, others):
+        draft.path.write_bytes(b"made")
+    made.commit()
+    spool.abandon_renditions(instance)
+    spool.abandon_renditions(instance)
+    assert not half.path.exists()
+    assert others.path.exists()
+    assert spool.materialise_rendition(instance, JPEG_LS).read_bytes() == b"made"
+
+
 def test_a_rendition_that_was_never_written_cannot_be_committed(spool: Spool, intake: Intake) -> None:
     with pytest.raises(SpoolFailed):
         spool.draft_rendition(keep(intake), JPEG_LS).commit()

@@ -8,7 +8,7 @@ from venturi.ledger.tables import attempts, deliveries, inline, instances, rendi
 
 
 def matching(which: Filter) -> list[sa.ColumnElement[bool]]:
-    """Make the conditions of a filter on deliveries joined with their instances."""
+    """Make the conditions of a filter on deliveries joined with their instances and renditions."""
     conditions: list[sa.ColumnElement[bool]] = []
     if which.ids:
         conditions.append(deliveries.c.id.in_(which.ids))
@@ -20,8 +20,22 @@ def matching(which: Filter) -> list[sa.ColumnElement[bool]]:
     if which.study_instance_uid:
         conditions.append(instances.c.study_instance_uid == which.study_instance_uid)
     if which.sop_instance_uid:
-        conditions.append(instances.c.sop_instance_uid == which.sop_instance_uid)
+        conditions.append(deliveries.c.instance_id.in_(named(which.sop_instance_uid)))
+        conditions.append(
+            sa.or_(
+                instances.c.sop_instance_uid == which.sop_instance_uid,
+                renditions.c.lossy_sop_instance_uid == which.sop_instance_uid,
+            )
+        )
     return conditions
+
+
+def named(sop_instance_uid: str) -> sa.CompoundSelect[tuple[str]]:
+    """Ids of instances that came under a UID, or have a lossy rendition under it; each half reads its index."""
+    return sa.union(
+        sa.select(instances.c.id).where(instances.c.sop_instance_uid == sop_instance_uid),
+        sa.select(renditions.c.instance_id).where(renditions.c.lossy_sop_instance_uid == sop_instance_uid),
+    )
 
 
 def list_deliveries(connection: sa.Connection, which: Filter) -> list[DeliveryRow]:
@@ -48,7 +62,7 @@ def list_instances(connection: sa.Connection, which: Filter) -> list[InstanceRow
     if which.study_instance_uid:
         query = query.where(instances.c.study_instance_uid == which.study_instance_uid)
     if which.sop_instance_uid:
-        query = query.where(instances.c.sop_instance_uid == which.sop_instance_uid)
+        query = query.where(instances.c.id.in_(named(which.sop_instance_uid)))
     return [to_instance_row(row) for row in connection.execute(query).mappings()]
 
 
@@ -69,19 +83,20 @@ def totals(connection: sa.Connection) -> Totals:
         sa.select(
             renditions.c.transfer_syntax,
             renditions.c.reason,
+            renditions.c.proof,
             sa.func.count(),
             sa.func.sum(renditions.c.pixel_bytes_before),
             sa.func.sum(renditions.c.pixel_bytes_after),
-        ).group_by(renditions.c.transfer_syntax, renditions.c.reason)
+        ).group_by(renditions.c.transfer_syntax, renditions.c.reason, renditions.c.proof)
     ).all()
     transcoded = [row for row in made if not row[1]]
     return Totals(
         instances=_by_state(connection),
         deliveries={(row[0], row[1]): row[2] for row in by_destination},
-        renditions={(row[0], row[1]): row[2] for row in made},
+        renditions={(row[0], row[1], row[2]): row[3] for row in made},
         bytes_received=connection.execute(sa.select(sa.func.sum(instances.c.size_bytes))).scalar() or 0,
-        bytes_before=sum(row[3] for row in transcoded),
-        bytes_after=sum(row[4] for row in transcoded),
+        bytes_before=sum(row[4] for row in transcoded),
+        bytes_after=sum(row[5] for row in transcoded),
         oldest_pending_at=connection.execute(
             sa.select(sa.func.min(deliveries.c.created_at)).where(
                 deliveries.c.state == inline(State.PENDING.value)

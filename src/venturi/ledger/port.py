@@ -10,7 +10,27 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from venturi.model import Instance, Judgement, Outcome, Target
+from venturi.model import Decision, Instance, Judgement, Lossy, OnFailure, Outcome, Reason, Target
+
+NOT_FAILURES = frozenset((Reason.ASKED, Reason.SAME_SYNTAX, Reason.NO_PIXEL_DATA, Reason.NO_SAVING))
+"""Reasons that fulfil a rule: it asked for this, or for what is there already; there is no image to encode; or its
+own ``min_saving`` chose the original. Every other reason means that the target can't be made of this image: also what
+its ``from`` does not take, and lossy input. Whoever wants such objects to pass while
+``on_failure: hold`` holds the others writes a rule for them."""
+
+
+def failed(outcome: Outcome) -> bool:
+    """Whether a rule's target could not be made. Of what may not lose so much, its ``beyond`` may want the original."""
+    if outcome.hold:
+        return True
+    if outcome.reason in (Reason.ERROR_BOUND, Reason.NEVER_LOSSY):
+        return ("lossy_beyond", "as-received") not in outcome.target.parameters
+    return outcome.reason is not None and outcome.reason not in NOT_FAILURES
+
+
+def holds(decision: Decision, outcome: Outcome) -> bool:
+    """Whether a delivery waits for a person: by ``on_failure: hold``, or by ``lossy: {beyond: hold}``."""
+    return outcome.hold or (decision.on_failure is OnFailure.HOLD and failed(outcome))
 
 
 class Role(StrEnum):
@@ -113,6 +133,12 @@ class DeliveryRow:
     reason: str
     """Why it is as received; empty when transcoded."""
     proof: str
+    reason_detail: str = ""
+    """The reason in words, or what is to be said of a rendition."""
+    sent_original: bool = False
+    """The original went instead of the rendition: the destination does not take the latter."""
+    lossy: Lossy | None = None
+    """What was lost, and under which SOP Instance UID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +166,7 @@ class Filter:
     state: str = ""
     study_instance_uid: str = ""
     sop_instance_uid: str = ""
+    """As received, or of a lossy rendition: for deliveries, of that one; for instances, of any."""
     limit: int = 100
 
 
@@ -151,11 +178,11 @@ class Totals:
     """By state; "held" counts instances that wait for a person."""
     deliveries: dict[tuple[str, str], int]
     """By (destination, state)."""
-    renditions: dict[tuple[str, str], int]
-    """By (transfer syntax UID, reason); the reason is empty for transcoded ones."""
+    renditions: dict[tuple[str, str, str], int]
+    """By (transfer syntax UID, reason, proof); the reason is empty for transcoded ones."""
     bytes_received: int
     bytes_before: int
-    """Pixel bytes of transcoded renditions, before."""
+    """Pixel Data bytes of what was transcoded, as received."""
     bytes_after: int
     oldest_pending_at: float | None
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from venturi.ledger.lists import matching
+from venturi.ledger.lists import matching, named
 from venturi.ledger.port import Attempt, Filter, Job, State
 from venturi.ledger.rows import JOB_COLUMNS, chunks, to_instance, to_outcome
 from venturi.ledger.tables import attempts, deliveries, inline, instances, renditions
@@ -177,7 +177,7 @@ def retry(connection: sa.Connection, which: Filter, now: float) -> int:
     if which.study_instance_uid:
         conditions.append(instances.c.study_instance_uid == which.study_instance_uid)
     if which.sop_instance_uid:
-        conditions.append(instances.c.sop_instance_uid == which.sop_instance_uid)
+        conditions.append(instances.c.id.in_(named(which.sop_instance_uid)))
     chosen = sa.select(instances.c.id).where(*conditions).order_by(instances.c.id).limit(which.limit)
     return (
         changed

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from venturi.ledger.port import Attempt, DeliveryRow, InstanceRow, State
 from venturi.ledger.tables import deliveries, instances, renditions
-from venturi.model import Envelope, Instance, Outcome, Parameters, Proof, Reason, Target
+from venturi.model import Envelope, Instance, Lossy, Outcome, Parameters, Proof, Reason, Target
 
 Row = Mapping[Any, Any]
 
@@ -17,27 +17,18 @@ _ENVELOPE = (
     *("peer", "address", "received_at"),
 )
 
+_RENDITION = (
+    *("target", "transfer_syntax", "size_bytes", "sha256", "reason", "detail", "proof", "codec", "frames"),
+    *("pixel_bytes_before", "pixel_bytes_after", "hold"),
+)
+_LOSSY = ("lossy_sop_instance_uid", "lossy_ratio", "lossy_max_error", "lossy_psnr_db")
+
 JOB_COLUMNS = (
     *(deliveries.c[name] for name in ("id", "destination", "rule", "tries")),
     *(instances.c[name] for name in ("sha256", "size_bytes", *_ENVELOPE)),
     instances.c.id.label("instance_id"),
-    *(
-        renditions.c[name].label(f"rendition_{name}")
-        for name in (
-            *(
-                "target",
-                "transfer_syntax",
-                "size_bytes",
-                "sha256",
-                "reason",
-                "detail",
-                "proof",
-                "codec",
-                "frames",
-            ),
-            *("pixel_bytes_before", "pixel_bytes_after"),
-        )
-    ),
+    *(renditions.c[name].label(f"rendition_{name}") for name in _RENDITION),
+    *(renditions.c[name] for name in _LOSSY),
 )
 """What a Job is made of."""
 
@@ -73,6 +64,7 @@ def to_target(text: str) -> Target:
 
 def rendition_values(instance_id: str, outcome: Outcome, failed: bool, now: float) -> dict[str, object]:
     """Make the row of an outcome."""
+    lossy = outcome.lossy
     return {
         "instance_id": instance_id,
         "digest": outcome.target.digest,
@@ -89,7 +81,19 @@ def rendition_values(instance_id: str, outcome: Outcome, failed: bool, now: floa
         "pixel_bytes_before": outcome.pixel_bytes_before,
         "pixel_bytes_after": outcome.pixel_bytes_after,
         "made_at": now,
+        "hold": outcome.hold,
+        "lossy_sop_instance_uid": lossy.sop_instance_uid if lossy else None,
+        "lossy_ratio": lossy.ratio if lossy else None,
+        "lossy_max_error": lossy.max_error if lossy else None,
+        "lossy_psnr_db": lossy.psnr_db if lossy else None,
     }
+
+
+def to_lossy(row: Row) -> Lossy | None:
+    """Read what was lost from a row with the columns of that name."""
+    if row["lossy_sop_instance_uid"] is None:
+        return None
+    return Lossy(*(row[name] for name in _LOSSY))
 
 
 def to_outcome(row: Row) -> Outcome:
@@ -106,6 +110,8 @@ def to_outcome(row: Row) -> Outcome:
         frames=row["rendition_frames"],
         pixel_bytes_before=row["rendition_pixel_bytes_before"],
         pixel_bytes_after=row["rendition_pixel_bytes_after"],
+        hold=row["rendition_hold"],
+        lossy=to_lossy(row),
     )
 
 
@@ -135,14 +141,16 @@ DELIVERY_COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
     instances.c.transfer_syntax.label("source_syntax"),
     instances.c.size_bytes.label("size_before"),
     renditions.c.size_bytes.label("size_after"),
-    *(renditions.c.reason, renditions.c.proof),
+    *(renditions.c.reason, renditions.c.proof, renditions.c.detail.label("reason_detail")),
+    *(deliveries.c.sent_original, *(renditions.c[name] for name in _LOSSY)),
 )
 """What a DeliveryRow is made of."""
 
 
 def to_delivery_row(row: Row) -> DeliveryRow:
     """Make what lists show of a delivery."""
-    return DeliveryRow(**{**row, "state": State(row["state"])})
+    plain = {name: value for name, value in row.items() if name not in _LOSSY}
+    return DeliveryRow(**{**plain, "state": State(row["state"]), "lossy": to_lossy(row)})
 
 
 def to_attempt(row: Row) -> Attempt:

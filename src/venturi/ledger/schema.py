@@ -31,8 +31,8 @@ def revision(connection: sa.Connection) -> str | None:
     return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def upgrade(connection: sa.Connection) -> None:
-    """Run every migration that is missing, in the connection's transaction."""
+def upgrade(connection: sa.Connection, revision: str = "head") -> None:
+    """Run every migration that is missing, up to that one, in the connection's transaction."""
     from alembic import command  # noqa: PLC0415  # see above
     from alembic.config import Config  # noqa: PLC0415
 
@@ -40,4 +40,4 @@ def upgrade(connection: sa.Connection) -> None:
     folder = str(Path(__file__).parent / "migrations")
     config.set_main_option("script_location", folder.replace("%", "%%"))  # ConfigParser interpolates
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

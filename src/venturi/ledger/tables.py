@@ -9,7 +9,7 @@ import re
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every schema this version can find, oldest first; the last is the one it works with."""
 
 metadata = sa.MetaData()
@@ -103,10 +103,19 @@ renditions = sa.Table(
     sa.Column("pixel_bytes_before", sa.BigInteger, nullable=False),
     sa.Column("pixel_bytes_after", sa.BigInteger, nullable=False),
     sa.Column("made_at", sa.Double, nullable=False),
+    sa.Column("hold", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("lossy_sop_instance_uid", NetworkText),  # NULL, like those below: nothing was lost
+    sa.Column("lossy_ratio", sa.Double),
+    sa.Column("lossy_max_error", sa.BigInteger),
+    sa.Column("lossy_psnr_db", sa.Double),  # NULL also where nothing differs
     sa.UniqueConstraint("instance_id", "digest", name="one_rendition_a_target"),
     sa.Index(
-        "renditions_made", "transfer_syntax", "reason", "pixel_bytes_before", "pixel_bytes_after"
+        *("renditions_made", "transfer_syntax", "reason", "proof"),
+        *("pixel_bytes_before", "pixel_bytes_after"),
     ),  # for totals
+    _partial(
+        "renditions_by_sop_instance", "lossy_sop_instance_uid", where="lossy_sop_instance_uid IS NOT NULL"
+    ),
 )
 
 deliveries = sa.Table(

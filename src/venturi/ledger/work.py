@@ -2,15 +2,10 @@
 
 import sqlalchemy as sa
 
-from venturi.ledger.port import State
+from venturi.ledger.port import State, failed, holds
 from venturi.ledger.rows import rendition_values
 from venturi.ledger.tables import deliveries, inline, instances, renditions
-from venturi.model import Decision, Judgement, OnFailure, Outcome, Reason
-
-NOT_FAILURES = frozenset((Reason.ASKED, Reason.SAME_SYNTAX, Reason.NO_PIXEL_DATA, Reason.NO_SAVING))
-"""Reasons that fulfil a rule: it asked for this, or for what is there already; there is no image to encode; or its
-own ``min_saving`` chose the original. Every other reason means that the target can't be made of this image, and
-``on_failure: hold`` holds the delivery."""
+from venturi.model import Decision, Judgement, Outcome
 
 LONGEST_S = 86400.0
 """No lease and no wait for the next try is as long: a time further ahead was set by a clock that was wrong."""
@@ -41,11 +36,6 @@ _RENDITIONS_OF = sa.select(renditions.c.digest, renditions.c.id).where(
 _DESTINATIONS_OF = sa.select(deliveries.c.destination).where(deliveries.c.instance_id == sa.bindparam("of"))
 _INSERT_RENDITION = renditions.insert().returning(renditions.c.id)
 _INSERT_DELIVERY = deliveries.insert()
-
-
-def failed(outcome: Outcome) -> bool:
-    """Whether a rule's target could not be made."""
-    return outcome.reason is not None and outcome.reason not in NOT_FAILURES
 
 
 def renew(connection: sa.Connection, owner: str, until: float) -> None:
@@ -149,7 +139,7 @@ def judge(connection: sa.Connection, judgement: Judgement, owner: str, now: floa
 
 
 def _delivery(decision: Decision, outcome: Outcome) -> dict[str, object]:
-    held = decision.on_failure is OnFailure.HOLD and failed(outcome)
+    held = holds(decision, outcome)
     reason = outcome.reason.value if held and outcome.reason else ""
     return {
         "destination": decision.destination,

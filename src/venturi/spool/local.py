@@ -113,6 +113,12 @@ class LocalSpool:
         """Begin a rendition; see the port."""
         return LocalRenditionDraft(self._renditions, instance, target)
 
+    def abandon_renditions(self, instance: Instance) -> None:
+        """Remove drafts; see the port. What can't be removed now is swept later."""
+        for path in self._incoming.glob(f"{instance.id}-*.part"):
+            with suppress(OSError):
+                path.unlink()
+
     def materialise_rendition(self, instance: Instance, target: Target) -> Path:
         """Find a committed rendition; see the port."""
         path = self._renditions.path(instance.id, naming.rendition_name(instance, target))

@@ -93,7 +93,7 @@ class MemoryRenditionDraft:
 
     def __init__(self, folder: Path, name: str) -> None:
         self._final = folder / name
-        self._path = folder / f"{naming.new_id()}.part"
+        self._path = folder / f"{name[:-4]}-{naming.new_id()}.part"
 
     @property
     def path(self) -> Path:
@@ -147,6 +147,11 @@ class MemorySpool:
     def draft_rendition(self, instance: Instance, target: Target) -> MemoryRenditionDraft:
         """Begin a rendition; see the port."""
         return MemoryRenditionDraft(self._folder, naming.rendition_name(instance, target))
+
+    def abandon_renditions(self, instance: Instance) -> None:
+        """Remove drafts; see the port."""
+        for path in self._folder.glob(f"{instance.id}-*.part"):
+            path.unlink()
 
     def materialise_rendition(self, instance: Instance, target: Target) -> Path:
         """Find a rendition; see the port."""

@@ -78,6 +78,9 @@ class Spool(Protocol):
     def draft_rendition(self, instance: Instance, target: Target) -> RenditionDraft:
         """Give a place to write the rendition of an instance for a target."""
 
+    def abandon_renditions(self, instance: Instance) -> None:
+        """Remove what a process that died over an instance has left of its drafts; renditions stay."""
+
     def materialise_rendition(self, instance: Instance, target: Target) -> Path:
         """Give a local Part 10 file of a committed rendition. Raises Damaged where it is missing."""
 
