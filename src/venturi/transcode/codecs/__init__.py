@@ -1,68 +1,83 @@
-"""The codecs, one file each: how native frames become codestreams of one transfer syntax, and back.
+"""The codecs, one file each, behind one registry.
 
-To add a codec: copy the file that is nearest to it, change what differs, add one line to ``CODECS``. It must
+To add one here: copy the file that is nearest to it, change what differs, add a line to ``OURS``, and run
+tests/conformance/test_codecs.py, which takes every line. To add one from another package: implement the
+contract (``codecs.contract``) there, and name a function that gives the instances under the entry point group
+``venturi.codecs``:
 
-- say in ``refusal`` which images it can't do, from the attributes alone, with a ``Reason`` and figures;
-- set ``keeps_unused_bits`` only if the codestream has room for all allocated bits;
-- encode one frame (an array as ``frames.pixels`` gives it) without threads, clock or random values;
-- check in ``check`` the codestream's *own* header: dimensions, components, precision, sign, losslessness;
-- decode with one pinned decoder, of another library than the encoder's where there is one, and give the
-  container's type back. No falling back to a second decoder: it might hide what the first one found.
+    [project.entry-points."venturi.codecs"]
+    my-package = "my_package.codecs:codecs"
 
-Whatever the libraries raise is caught by the engine and becomes ``encoder-failed`` or ``proof-failed``.
-Codec packages are imported here and nowhere else. Then run tests/conformance/test_codecs.py: it takes every
-line of the registry.
+An encoder for a syntax that has one already is chosen by a rule's ``codec:``; ours stays the default. Codec packages
+are imported here and nowhere else.
 """
 
-from typing import Protocol
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import entry_points
+from typing import cast
 
-from venturi.transcode.codecs.htj2k import HTJ2KLossless
-from venturi.transcode.codecs.jpeg_2000 import JPEG2000Lossless
-from venturi.transcode.codecs.jpeg_ls import JPEGLSLossless
-from venturi.transcode.codecs.rle import RLELossless
-from venturi.transcode.frames import Frame
-from venturi.transcode.image import Image
-from venturi.transcode.refusal import Refused
+from venturi.errors import ConfigError
+from venturi.transcode.codecs.contract import Codecs, Decoder, Encoder
+from venturi.transcode.codecs.htj2k import HTJ2K_CODECS
+from venturi.transcode.codecs.jpeg import JPEG_CODECS
+from venturi.transcode.codecs.jpeg_2000 import JPEG_2000_CODECS
+from venturi.transcode.codecs.jpeg_ls import JPEG_LS_CODECS
+from venturi.transcode.codecs.native import Native
+from venturi.transcode.codecs.rle import RLE_CODECS
 
-
-class Codec(Protocol):
-    """One transfer syntax, one encoder, one decoder that proves it."""
-
-    @property
-    def transfer_syntax(self) -> str:
-        """The UID."""
-
-    @property
-    def libraries(self) -> str:
-        """Which library encodes, and which proves."""
-
-    @property
-    def keeps_unused_bits(self) -> bool:
-        """Whether bits above Bits Stored survive, whatever they hold."""
-
-    def refusal(self, image: Image) -> Refused | None:
-        """Why such an image is not for this codec, or None."""
-
-    def photometric(self, image: Image) -> str:
-        """Photometric Interpretation of the result (PS3.5 8.2)."""
-
-    def planar(self, image: Image) -> int | None:
-        """Planar Configuration of the result; None with one sample."""
-
-    def encode(self, frame: Frame, image: Image) -> bytes:
-        """Make the codestream of one frame. Raises what the library raises."""
-
-    def check(self, codestream: bytes, image: Image) -> str:
-        """Say what the codestream's own header says that it should not, in words; empty where all is well."""
-
-    def decode(self, codestream: bytes, image: Image) -> Frame:
-        """Decode a frame, by the pinned decoder, after ``check``. Raises what the library raises."""
+GROUP = "venturi.codecs"
+OURS: Codecs = (Native(), *RLE_CODECS, *JPEG_LS_CODECS, *JPEG_2000_CODECS, *HTJ2K_CODECS, *JPEG_CODECS)
+"""The first encoder of a syntax is its default."""
 
 
-CODECS: tuple[Codec, ...] = (
-    RLELossless(),
-    JPEGLSLossless(),
-    JPEG2000Lossless(),
-    HTJ2KLossless(),
-)
-BY_SYNTAX = {codec.transfer_syntax: codec for codec in CODECS}
+class Registry:
+    """Encoders by transfer syntax and name, decoders by transfer syntax."""
+
+    def __init__(self, codecs: Iterable[Encoder | Decoder]) -> None:
+        """Raises ValueError where two encoders have one syntax and one name, or two decoders one syntax."""
+        self._encoders: dict[str, dict[str, Encoder]] = {}
+        self._decoders: dict[str, Decoder] = {}
+        for codec in codecs:
+            if hasattr(codec, "encode"):
+                self._add_encoder(cast("Encoder", codec))
+            else:
+                self._add_decoder(codec)
+
+    def _add_encoder(self, encoder: Encoder) -> None:
+        named = self._encoders.setdefault(encoder.transfer_syntax, {})
+        if named.setdefault(encoder.name, encoder) is not encoder:
+            raise ValueError(f"two encoders for {encoder.transfer_syntax} have the name {encoder.name}")
+
+    def _add_decoder(self, decoder: Decoder) -> None:
+        for uid in decoder.transfer_syntaxes:
+            if self._decoders.setdefault(uid, decoder) is not decoder:
+                raise ValueError(f"two decoders for {uid}")
+
+    def encoders(self) -> dict[str, tuple[Encoder, ...]]:
+        """All encoders by transfer syntax, the default first."""
+        return {uid: tuple(named.values()) for uid, named in self._encoders.items()}
+
+    def decoder(self, transfer_syntax: str) -> Decoder | None:
+        """Find the decoder for what arrives in that syntax."""
+        return self._decoders.get(transfer_syntax)
+
+    def decoded(self) -> frozenset[str]:
+        """The transfer syntaxes that have a decoder."""
+        return frozenset(self._decoders)
+
+
+@cache
+def registry() -> Registry:
+    """Ours and those of other packages. Raises ConfigError where one of those can't be loaded."""
+    codecs = list(OURS)
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            codecs.extend(point.load()())
+        except Exception as error:  # whatever another package raises: say whose fault it is
+            words = f"entry point {point.name!r} of {GROUP} ({point.value}): {type(error).__name__}: {error}"
+            raise ConfigError([f"{words}; repair or remove that package"]) from error
+    try:
+        return Registry(codecs)
+    except ValueError as error:
+        raise ConfigError([f"{error}: remove one of the packages that add codecs ({GROUP})"]) from error

@@ -1,22 +1,30 @@
-"""RLE Lossless (PS3.5 Annex G): pylibjpeg-rle encodes, imagecodecs' PackBits decoder proves.
+"""RLE Lossless (PS3.5 Annex G): pylibjpeg-rle or pydicom encodes, imagecodecs' PackBits decoder proves.
 
-Exact for 8, 16 and 32 allocated bits, whatever is stored in them: it codes the bytes of the container. Two
-kinds of images are legal and yet refused, because GDCM reads the first with its colours mixed up, whoever wrote
-it, and builds of it that check themselves end over the second: colour of more than 8 bits a sample, and fewer
-than 8 bits in a byte. Planar
-Configuration stays as it was: both values are valid (PS3.5 8.2.2) and say how the decoded frame is to be
-laid out.
+Exact for 8, 16, 32 and 64 allocated bits, whatever is stored in them: it codes the bytes of the container, and up to
+15 of them a pixel. Planar Configuration stays as it was: both values are valid (PS3.5 8.2.2) and say how the decoded
+frame is to be laid out.
+
+Two kinds of images are valid, and DCMTK reads them, but GDCM 3.0.21 does not, not even from DCMTK's own files: it mixes
+up the bytes of colour of more than 8 bits a sample, and builds of it that check themselves end over fewer than 8 bits
+in a byte.
 """
 
 import struct
-from typing import cast
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any
 
 import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
+from rle.rle import decode_frame
 from rle.utils import encode_pixel_data
 
 from venturi.dataset.syntaxes import RLE_LOSSLESS
+from venturi.errors import Malformed
 from venturi.model import Reason
+from venturi.transcode.codecs.contract import Coded, Options
 from venturi.transcode.frames import Frame, container
 from venturi.transcode.image import Image
 from venturi.transcode.refusal import Refused
@@ -25,27 +33,32 @@ _MOST_SEGMENTS = 15
 _HEADER = struct.Struct("<16L")
 
 
+@dataclass(frozen=True, slots=True)
 class RLELossless:
     """Segments of PackBits, one for each byte of a sample, the most significant first."""
 
-    transfer_syntax = RLE_LOSSLESS
-    libraries = "pylibjpeg-rle, imagecodecs/packbits"
-    keeps_unused_bits = True
+    name: str
+    code: Callable[[Frame, Image], bytes]
+    """Encodes a frame."""
+    transfer_syntax: str = RLE_LOSSLESS
+    lossy: bool = False
+    method: str = ""
+    takes: frozenset[str] = frozenset()
+    keeps_unused_bits: bool = True
 
-    def refusal(self, image: Image) -> Refused | None:
-        """More than 15 segments can't be written (PS3.5 G.3.1); see above for the rest."""
+    @property
+    def libraries(self) -> str:
+        """PackBits is the other one."""
+        return f"{self.name}, imagecodecs/packbits"
+
+    def refusal(self, image: Image, options: Options) -> Refused | None:
+        """More than 15 segments can't be written (PS3.5 G.3.1)."""
         segments = _segments(image)
         if segments > _MOST_SEGMENTS:
             return Refused(Reason.BITS, f"{segments} segments a frame; RLE has {_MOST_SEGMENTS}")
-        if image.samples > 1 and image.bits_allocated > 8:
-            return Refused(
-                Reason.BITS, f"colour with BitsAllocated {image.bits_allocated} is not read everywhere"
-            )
-        if image.bits_stored < image.bits_allocated == 8:
-            return Refused(Reason.BITS, f"BitsStored {image.bits_stored} of 8 is not read everywhere")
         return None
 
-    def photometric(self, image: Image) -> str:
+    def photometric(self, image: Image, options: Options) -> str:
         """Nothing is transformed."""
         return image.photometric
 
@@ -53,49 +66,150 @@ class RLELossless:
         """As it was."""
         return image.planar
 
-    def encode(self, frame: Frame, image: Image) -> bytes:
-        """Encode from colour by pixel, which the encoder takes."""
-        return bytes(
-            encode_pixel_data(
-                frame.tobytes(),
-                rows=image.rows,
-                columns=image.columns,
-                samples_per_pixel=image.samples,
-                bits_allocated=image.bits_allocated,
-                byteorder="<",
-            )
-        )
+    def encode(self, frame: Frame, image: Image, options: Options) -> bytes:
+        """Encode from colour by pixel, which the encoders take."""
+        return self.code(frame, image)
 
-    def check(self, codestream: bytes, image: Image) -> str:
+    def check(self, codestream: bytes, image: Image, options: Options) -> str:
         """Check the RLE header (PS3.5 G.5): as many segments as there should be, in order, inside."""
-        if len(codestream) < _HEADER.size:
-            return f"{len(codestream)} bytes are too few for an RLE header"
-        count, *offsets = _HEADER.unpack_from(codestream)
-        if count != _segments(image):
-            return f"{count} segments, not {_segments(image)}"
-        used, unused = offsets[:count], offsets[count:]
-        if used[0] != _HEADER.size or any(unused):
-            return "segment offsets do not begin behind the header, or there are too many"
-        if any(a >= b for a, b in zip(used, [*used[1:], len(codestream)], strict=True)):
-            return "segment offsets do not ascend within the frame"
+        try:
+            _bounds(codestream, image)
+        except Malformed as error:
+            return str(error)
         return ""
 
     def decode(self, codestream: bytes, image: Image) -> Frame:
         """Decode the planes. Raises ValueError where a segment has not exactly the bytes of a plane."""
-        count, *offsets = _HEADER.unpack_from(codestream)
-        width = image.bits_allocated // 8
-        size = image.rows * image.columns
-        planes = np.empty((size, image.samples, width), np.uint8)
-        bounds = [*offsets[:count], len(codestream)]
-        for index in range(count):
-            segment = imagecodecs.packbits_decode(codestream[bounds[index] : bounds[index + 1]])
-            if len(segment) != size:
-                raise ValueError(f"segment {index} has {len(segment)} bytes, not {size}")
-            sample, byte = divmod(index, width)
-            planes[:, sample, width - 1 - byte] = np.frombuffer(segment, np.uint8)
-        shape = (image.rows, image.columns) + ((image.samples,) if image.samples > 1 else ())
-        return cast("Frame", planes.reshape(-1).view(container(image)).reshape(shape))
+        return _decode_packbits(codestream, image).view(container(image))
+
+
+def _encode_pylibjpeg(frame: Frame, image: Image) -> bytes:
+    return bytes(
+        encode_pixel_data(
+            frame.tobytes(),
+            rows=image.rows,
+            columns=image.columns,
+            samples_per_pixel=image.samples,
+            bits_allocated=image.bits_allocated,
+            byteorder="<",
+        )
+    )
+
+
+def _encode_pydicom(frame: Frame, image: Image) -> bytes:
+    """Encode by pydicom's own encoder, in Python: some hundred times slower.
+
+    One plane of bytes at a time: pydicom takes no more kinds of images than PS3.5 Table 8.2.2-1 has.
+    """
+    from pydicom.pixels.encoders.base import RLELosslessEncoder  # noqa: PLC0415  # all of it, for who asks for it
+
+    width = image.bits_allocated // 8
+    planes = np.frombuffer(frame.tobytes(), np.uint8).reshape(-1, image.samples, width)
+    segments = [
+        RLELosslessEncoder.encode(
+            planes[:, sample, byte].tobytes(),
+            encoding_plugin="pydicom",
+            rows=image.rows,
+            columns=image.columns,
+            samples_per_pixel=1,
+            bits_allocated=8,
+            bits_stored=8,
+            pixel_representation=0,
+            photometric_interpretation="MONOCHROME2",
+            number_of_frames=1,
+        )[_HEADER.size :]
+        for sample in range(image.samples)
+        for byte in reversed(range(width))
+    ]
+    offsets = accumulate(map(len, segments[:-1]), initial=_HEADER.size)
+    header = struct.pack(f"<{1 + len(segments)}L", len(segments), *offsets).ljust(_HEADER.size, b"\0")
+    return header + b"".join(segments)
+
+
+class RLEDecoder:
+    """RLE from anybody: header and segments as Annex G has them, each with exactly the bytes of its plane."""
+
+    transfer_syntaxes = frozenset({RLE_LOSSLESS})
+    libraries = "imagecodecs/packbits, pylibjpeg-rle"
+
+    def starts(self, fragment: bytes) -> bool:
+        """A header begins with 1 to 15 segments, the first at 64."""
+        if len(fragment) < 8:
+            return False
+        count, first = struct.unpack_from("<2L", fragment)
+        return bool(1 <= count <= _MOST_SEGMENTS and first == _HEADER.size)
+
+    def inspect(self, codestream: bytes, image: Image) -> Coded:
+        """Check the header, which has no dimensions of its own. Raises Malformed."""
+        _bounds(codestream, image)
+        return Coded(
+            rows=image.rows,
+            columns=image.columns,
+            samples=image.samples,
+            bits=image.bits_allocated,
+            signed=None,
+            lossless=True,
+        )
+
+    def decode(self, codestream: bytes, image: Image) -> NDArray[np.integer[Any]]:
+        """Decode to unsigned samples of Bits Allocated. Raises on segments of other lengths than a plane's."""
+        return _decode_packbits(codestream, image)
+
+    def decode_again(self, codestream: bytes, image: Image) -> NDArray[np.integer[Any]]:
+        """Decode by pylibjpeg-rle, which gives planes."""
+        try:
+            planes = decode_frame(codestream, image.rows * image.columns, image.bits_allocated, "<")
+        except BaseException as error:
+            # A panic of Rust is no Exception; it would end the worker. It comes where a segment is too long.
+            if type(error).__name__ == "PanicException":
+                raise ValueError("pylibjpeg-rle gave up on the frame") from error
+            raise
+        samples = np.frombuffer(planes, _unsigned(image)).reshape(image.samples, -1)
+        return np.ascontiguousarray(samples.T).reshape(_shape(image))
 
 
 def _segments(image: Image) -> int:
     return image.samples * image.bits_allocated // 8
+
+
+def _unsigned(image: Image) -> np.dtype[Any]:
+    return np.dtype(f"<u{image.bits_allocated // 8}")
+
+
+def _shape(image: Image) -> tuple[int, ...]:
+    return (image.rows, image.columns) + ((image.samples,) if image.samples > 1 else ())
+
+
+def _bounds(codestream: bytes, image: Image) -> list[int]:
+    """Where segments begin, and where the last one ends (PS3.5 G.5). Raises Malformed."""
+    if len(codestream) < _HEADER.size:
+        raise Malformed(f"{len(codestream)} bytes are too few for an RLE header")
+    count, *offsets = _HEADER.unpack_from(codestream)
+    if count != _segments(image) or count > _MOST_SEGMENTS:
+        raise Malformed(f"{count} segments, not {_segments(image)}")
+    bounds = [*offsets[:count], len(codestream)]
+    if bounds[0] != _HEADER.size or any(offsets[count:]):
+        raise Malformed("segment offsets do not begin behind the header, or there are too many")
+    if any(start >= end for start, end in pairwise(bounds)):
+        raise Malformed("segment offsets do not ascend within the frame")
+    return bounds
+
+
+def _decode_packbits(codestream: bytes, image: Image) -> NDArray[np.integer[Any]]:
+    bounds = _bounds(codestream, image)
+    width, size = image.bits_allocated // 8, image.rows * image.columns
+    planes = np.empty((size, image.samples, width), np.uint8)
+    for index in range(len(bounds) - 1):
+        segment = imagecodecs.packbits_decode(codestream[bounds[index] : bounds[index + 1]])
+        if len(segment) != size:
+            raise ValueError(f"segment {index} has {len(segment)} bytes, not {size}")
+        sample, byte = divmod(index, width)
+        planes[:, sample, width - 1 - byte] = np.frombuffer(segment, np.uint8)
+    return planes.reshape(-1).view(_unsigned(image)).reshape(_shape(image))
+
+
+RLE_CODECS = (
+    RLELossless("pylibjpeg-rle", _encode_pylibjpeg),
+    RLELossless("pydicom", _encode_pydicom),
+    RLEDecoder(),
+)
