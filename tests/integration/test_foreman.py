@@ -1,33 +1,34 @@
 """What a worker's death costs: the object its compression, and nobody anything else. Real worker processes die here."""
 
+import contextlib
+import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from multiprocessing.connection import Connection
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import pydicom
 import pydicom.data
 import pytest
 
-from integration.peers import dataset_bytes
+from integration.dangerous import LIMITS, Crew, Danger, notes
+from integration.nodes import running
+from integration.peers import dataset_bytes, run
 from venturi.config.load import load
 from venturi.ledger.doorbell import UnixDoorbell
 from venturi.ledger.port import Filter, Role
 from venturi.ledger.sql import open_ledger
-from venturi.model import Envelope, Outcome, Target
-from venturi.process import Child
+from venturi.model import Envelope, Target
 from venturi.spool.local import LocalSpool
 from venturi.spool.naming import RENDITION_BUCKET_DIGITS
-from venturi.transcode.engine import Engine
 from venturi.transcode.foreman import Foreman
-from venturi.transcode.worker import Worker, serve
+from venturi.transcode.sandbox import Limits
 
 CONFIG = """\
 node: {listen: "127.0.0.1:0", data: ./data}
@@ -38,37 +39,6 @@ destinations: {archive: {folder: ./archive}}
 routes: [{to: [archive]}]
 """
 CT = Path(str(pydicom.data.get_testdata_file("CT_small.dcm")))
-CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
-DEADLY = "1.2.826.0.1.3680043.8.498.666"
-HANGING = "1.2.826.0.1.3680043.8.498.667"
-
-
-class Dangerous(Engine):
-    """An engine with a codec that some images kill, and others hang."""
-
-    def transcode(self, source: Path, target: Target, output: Path) -> Outcome:
-        uid = str(pydicom.dcmread(source, stop_before_pixels=True).file_meta.MediaStorageSOPInstanceUID)
-        if uid == DEADLY:
-            os.kill(os.getpid(), signal.SIGSEGV)
-        if uid == HANGING:
-            time.sleep(3600)
-        return super().transcode(source, target, output)
-
-
-class Crew(Child):
-    """A worker process with the dangerous engine."""
-
-    def __init__(self, folder: Path) -> None:
-        ours, theirs = socket.socketpair()
-        self.name = "worker"
-        with theirs:
-            command = [sys.executable, __file__, str(folder), str(theirs.fileno())]
-            paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-            self.process = subprocess.Popen(
-                command, pass_fds=(theirs.fileno(),), stderr=subprocess.DEVNULL, env=environment
-            )
-        self.connection = Connection(ours.detach())
 
 
 class Room:
@@ -102,27 +72,56 @@ class Room:
             draft.write(dataset_bytes(CT))
             self.ledger.add([draft.commit()])
         intake.close()
+        self.ringer.ring(Role.TRANSCODE)
 
-    def run_until_decided(self, count: int, workers: int = 1) -> None:
+    def run_until_decided(self, count: int, workers: int = 1, limits: Limits = LIMITS) -> None:
         """Let the foreman work until so many are decided or held."""
-        start = lambda: Crew(self.folder)  # noqa: E731 - what the foreman is given
-        foreman = Foreman(self.ledger, self.spool, start, workers, "test/", (self.bell, self.ringer))
+
+        def decided() -> bool:
+            counts = self.ledger.totals().instances
+            return counts.get("decided", 0) + counts.get("held", 0) >= count
+
+        self.run_until(decided, workers, limits)
+
+    def run_until(self, done: Callable[[], bool], workers: int, limits: Limits = LIMITS) -> None:
+        """Let the foreman work until something holds, then drain it: it has left nothing half done."""
+        foreman = Foreman(
+            ledger=self.ledger,
+            spool=self.spool,
+            start_worker=lambda: Crew(self.folder),
+            workers=workers,
+            owner="test/",
+            bells=(self.bell, self.ringer),
+            limits_for=lambda _: limits,
+        )
         stop = threading.Event()
         thread = threading.Thread(target=foreman.run, args=(stop,))
         thread.start()
         until = time.monotonic() + 90
-        while time.monotonic() < until:
-            counts = self.ledger.totals().instances
-            if counts.get("decided", 0) + counts.get("held", 0) >= count:
-                break
-            time.sleep(0.1)
-        stop.set()
-        thread.join(60)
+        try:
+            while not done() and time.monotonic() < until:
+                time.sleep(0.05)
+        finally:
+            stop.set()
+            thread.join(60)
         assert not thread.is_alive()
+        assert list((self.config.node.data / "spool" / "renditions" / "incoming").iterdir()) == []
 
     def reasons(self) -> dict[str, str]:
         """By SOP instance, why it is as received; empty where it was transcoded."""
-        return {row.sop_instance_uid: row.reason for row in self.ledger.deliveries(Filter())}
+        return {row.sop_instance_uid: row.reason for row in self.ledger.deliveries(Filter(limit=1 << 20))}
+
+    def detail(self, uid: str) -> str:
+        """The reason in words."""
+        return next(
+            row.reason_detail
+            for row in self.ledger.deliveries(Filter(limit=1 << 20))
+            if row.sop_instance_uid == uid
+        )
+
+    def begun(self) -> Counter[str]:
+        """How often each image was begun."""
+        return Counter(uid for uid, what, _ in notes(self.folder) if what == "begun")
 
 
 @pytest.fixture
@@ -134,19 +133,104 @@ def room(tmp_path: Path) -> Iterator[Room]:
     room.ringer.close()
 
 
-def test_an_image_that_kills_workers_goes_on_as_received_and_the_others_are_transcoded(room: Room) -> None:
-    room.receive("1.2.3.1", DEADLY, "1.2.3.2")
+@pytest.mark.parametrize(
+    ("danger", "how"),
+    [
+        (Danger.CRASHES, "killed by SIGSEGV"),
+        (Danger.ABORTS, "killed by SIGABRT"),
+        (Danger.EXITS, "exit code 3"),
+        (Danger.IS_KILLED, "killed by SIGKILL"),
+        (Danger.BURNS, "killed by SIGXCPU"),
+        (Danger.LIES, "its answer is no judgement of this instance"),
+    ],
+)
+def test_an_image_that_ends_workers_goes_on_as_received_and_the_others_are_transcoded(
+    room: Room, danger: Danger, how: str
+) -> None:
+    room.receive("1.2.3.1", danger, "1.2.3.2")
     room.run_until_decided(3)
-    assert room.reasons() == {"1.2.3.1": "", DEADLY: "worker-died", "1.2.3.2": ""}
+    assert room.reasons() == {"1.2.3.1": "", danger: "worker-died", "1.2.3.2": ""}
+    assert room.detail(danger) == f"it ended two workers: {how}; {how}"
+    assert room.begun() == {"1.2.3.1": 1, danger: 2, "1.2.3.2": 1}
+    assert {reason: count for (_, reason, _), count in room.ledger.totals().renditions.items()} == {
+        "": 2,
+        "worker-died": 1,
+    }
 
 
-def test_an_image_that_hangs_a_worker_goes_on_as_received(
+def test_an_image_that_hangs_a_worker_goes_on_as_received(room: Room) -> None:
+    room.receive(Danger.HANGS, "1.2.3.1")
+    room.run_until_decided(2, limits=replace(LIMITS, wall_s=3.0))
+    assert room.reasons() == {Danger.HANGS: "worker-died", "1.2.3.1": ""}
+    assert room.detail(Danger.HANGS) == "it ended two workers: no answer in 3 s; no answer in 3 s"
+    assert room.begun()[Danger.HANGS] == 2
+
+
+@pytest.mark.parametrize("danger", [Danger.ALLOCATES, Danger.WRITES, Danger.MAPS])
+def test_an_image_that_meets_a_limit_goes_on_as_received_and_costs_no_worker(
+    room: Room, danger: Danger
+) -> None:
+    room.receive("1.2.3.1", danger, "1.2.3.2")
+    room.run_until_decided(3)
+    assert room.reasons() == {"1.2.3.1": "", danger: "too-large", "1.2.3.2": ""}
+    assert len({pid for _, _, pid in notes(room.folder)}) == 1
+
+
+def test_an_image_that_ended_one_worker_by_chance_is_transcoded_by_the_next(room: Room) -> None:
+    room.receive(Danger.CRASHES_ONCE)
+    room.run_until_decided(1)
+    assert room.reasons() == {Danger.CRASHES_ONCE: ""}
+    assert room.begun() == {Danger.CRASHES_ONCE: 2}
+
+
+def test_an_image_that_ended_a_worker_is_tried_again_alone(room: Room) -> None:
+    room.receive("1.2.3.1", Danger.CRASHES_IN_COMPANY)
+    others = (f"1.2.4.{number}" for number in itertools.count())
+
+    def others_come_and_it_is_done() -> bool:
+        room.receive(next(others))
+        return (str(Danger.CRASHES_IN_COMPANY), "done") in [note[:2] for note in notes(room.folder)]
+
+    room.run_until(others_come_and_it_is_done, workers=3)
+    said = [note[:2] for note in notes(room.folder)]
+    (first, second) = (at for at, note in enumerate(said) if note == (Danger.CRASHES_IN_COMPANY, "begun"))
+    assert "begun" in [what for _, what in said[first + 1 : second]], "it had company and crashed"
+    assert said[second + 1] == (Danger.CRASHES_IN_COMPANY, "done"), "nothing was begun or done beside it"
+    begun, done = ({uid for uid, what in said[:second] if what == word} for word in ("begun", "done"))
+    assert begun - done == {Danger.CRASHES_IN_COMPANY}
+    assert room.reasons()[Danger.CRASHES_IN_COMPANY] == ""
+
+
+def test_images_that_end_workers_and_hang_them_on_every_bench_stall_nobody(room: Room) -> None:
+    room.receive(Danger.CRASHES, Danger.HANGS, "1.2.3.1", Danger.CRASHES, Danger.EXITS, "1.2.3.2")
+    room.run_until_decided(6, workers=3, limits=replace(LIMITS, wall_s=3.0))
+    assert Counter(row.reason for row in room.ledger.deliveries(Filter())) == {"": 2, "worker-died": 4}
+    assert room.ledger.owners() == []
+
+
+def test_a_worker_is_replaced_after_so_many_objects(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("venturi.transcode.bench.JOBS_PER_WORKER", 2)
+    room.receive(*(f"1.2.3.{number}" for number in range(5)))
+    room.run_until_decided(5)
+    assert sorted(Counter(pid for _, what, pid in notes(room.folder) if what == "done").values()) == [1, 2, 2]
+
+
+def test_a_worker_that_has_leaked_much_memory_is_replaced(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("venturi.transcode.foreman.allowed_s", lambda _: 1.0)
-    room.receive(HANGING, "1.2.3.1")
-    room.run_until_decided(2)
-    assert room.reasons() == {HANGING: "worker-died", "1.2.3.1": ""}
+    monkeypatch.setattr("venturi.transcode.bench.LEAK_BYTES", 20 << 20)
+    room.receive(*(f"1.2.3.{number}" for number in range(5)))
+    room.run_until_decided(5)
+    assert len({pid for _, _, pid in notes(room.folder)}) == 2, "each object leaks 8 MiB"
+
+
+def test_what_a_dead_role_left_half_written_is_removed_when_its_object_is_claimed_again(room: Room) -> None:
+    room.receive("1.2.3.1")
+    (claim,) = room.ledger.claim_instances("dead/", 1, 60)
+    room.spool.draft_rendition(claim.instance, Target("1.2.840.10008.1.2.4.80")).path.write_bytes(b"half")
+    room.ledger.release("dead/")
+    room.run_until_decided(1)
+    assert room.reasons() == {"1.2.3.1": ""}
 
 
 def test_a_damaged_original_is_set_aside_and_held(room: Room) -> None:
@@ -165,6 +249,7 @@ def test_a_rendition_that_can_not_be_written_is_tried_again_and_not_blamed_on_th
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("venturi.transcode.foreman.DISK_WAIT_S", 0.2)
+    monkeypatch.setattr("venturi.transcode.bench.STARTS", 1000)  # a worker can't start meanwhile
     room.receive("1.2.3.1")
     renditions = room.config.node.data / "spool" / "renditions"
     shutil.rmtree(renditions, ignore_errors=True)
@@ -232,12 +317,33 @@ def alive(pid: int) -> bool:
         return False
 
 
-def main(folder: Path, descriptor: int) -> None:
-    """Be a dangerous worker."""
-    config = load(folder / "venturi.yaml")
-    worker = Worker(config, LocalSpool(config.node.data / "spool"), Dangerous())
-    serve(Connection(descriptor), worker.judge)
+def workers_of(role: int) -> list[int]:
+    """The worker processes of a transcode role."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended since
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == role and b"worker" in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    return found
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+@pytest.mark.skipif(
+    "Seccomp:" not in Path("/proc/self/status").read_text(), reason="this kernel has no filters"
+)
+def test_the_workers_of_a_running_node_are_shut_in(tmp_path: Path) -> None:
+    with running(tmp_path) as node:
+        sent = run("storescu", "-aec", "VENTURI", "127.0.0.1", str(node.port), CT)
+        assert sent.returncode == 0, sent.stderr
+        node.settle(1)
+        (worker, *_) = workers_of(node.state["roles"]["transcode"])
+        status = dict(
+            line.split(":\t", 1) for line in Path(f"/proc/{worker}/status").read_text().splitlines()
+        )
+        limits = Path(f"/proc/{worker}/limits").read_text()
+        assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+        assert Path(f"/proc/{worker}/oom_score_adj").read_text() == "1000\n"
+    for name in ("cpu time", "file size", "data size", "address space", "open files"):
+        (line,) = [line for line in limits.splitlines() if line.startswith(f"Max {name}")]
+        assert "unlimited" not in line.split("  ")[1:3], line
+    assert not any("not shut in" in said["event"] for said in node.said())

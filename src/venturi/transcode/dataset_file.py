@@ -10,6 +10,7 @@ from pathlib import Path
 
 from venturi.dataset import part10
 from venturi.dataset.scan import Element, scan
+from venturi.errors import Malformed
 
 _STEP_BYTES = 1 << 24
 
@@ -43,12 +44,25 @@ class DatasetFile:
         """Scan the whole top level as explicit VR little endian. Raises Malformed."""
         return list(scan(self.data, self.offset))
 
+    @property
+    def sha256(self) -> str:
+        """Of the dataset, 64 hexadecimal digits."""
+        return digest(self.path, self.offset)
+
 
 def open_dataset(path: Path) -> DatasetFile:
     """Read the meta group and map the file. Raises Malformed, OSError."""
     with path.open("rb") as file:
         meta, offset = part10.read(file)
-        return DatasetFile(path, meta, offset, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return DatasetFile(path, meta, offset, map_file(file.fileno()))
+
+
+def map_file(fd: int) -> mmap.mmap:
+    """Map a whole file, read-only; it may be closed afterwards. Raises Malformed where it is empty, OSError."""
+    try:
+        return mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+    except ValueError as error:
+        raise Malformed("the file is empty") from error
 
 
 def digest(path: Path, offset: int) -> str:

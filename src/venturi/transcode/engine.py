@@ -1,178 +1,291 @@
 """The transcoder: one object, one target, a proven rendition or the reason why the original goes on.
 
-Today it encodes native Pixel Data of explicit VR little endian datasets, without loss. A frame at a time
-goes from the memory map of the source through the codec to the output, so memory does not grow with the
-number of frames. The same source and target give the same bytes. The source is opened read-only; an output
-that can't be proven is removed.
+A frame at a time goes from the memory map of the source, decoded where it came compressed, through the encoder to
+the output, so memory does not grow with the number of frames. The same source and target give the same bytes. The
+source is opened read-only; an output that can't be proven is removed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from venturi.dataset import part10
 from venturi.dataset.encapsulate import FrameWriter, OffsetTooLarge
-from venturi.dataset.scan import PIXEL_DATA, Element, encoding_of, scan
-from venturi.dataset.splice import splice
-from venturi.dataset.syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Family, lookup
+from venturi.dataset.scan import PIXEL_DATA
+from venturi.dataset.splice import encode_header, splice
+from venturi.dataset.syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Family, Syntax, lookup
 from venturi.errors import Malformed
 from venturi.model import Outcome, Proof, Reason, Target
-from venturi.transcode.attributes import changes
-from venturi.transcode.codecs import BY_SYNTAX, Codec
+from venturi.transcode import sandbox
+from venturi.transcode.codecs import Registry, registry
+from venturi.transcode.codecs.contract import Decoder, Encoder, Options
 from venturi.transcode.dataset_file import DatasetFile, digest, open_dataset
-from venturi.transcode.frames import Frame, native, pixels, unused_bits_are_clean
-from venturi.transcode.image import FLOAT_PIXEL_DATA, Image, describe
-from venturi.transcode.prove import prove
-from venturi.transcode.refusal import Refused
+from venturi.transcode.frames import pixels, unused_bits_are_clean
+from venturi.transcode.image import Image
+from venturi.transcode.lossy import LOSSLESS_SIBLING, LOSSY_RATIO, derive, forbidden
+from venturi.transcode.original import Original, open_original
+from venturi.transcode.plan import Plan
+from venturi.transcode.prove import Proven, prove
+from venturi.transcode.refusal import Refused, blame
+from venturi.transcode.wishes import Wishes, wishes
+
+_MOST_NATIVE = 0xFFFFFFFE
+
+
+class _UnusedBits(Exception):
+    """Bits above Bits Stored hold data, and the encoder can carry them if it is told."""
 
 
 class Engine:
     """A ``transcode.port.Transcoder``. It keeps nothing between calls; one thread uses it at a time."""
 
-    def __init__(self, codecs: Mapping[str, Codec] = BY_SYNTAX) -> None:
-        """``codecs`` by the UID of their transfer syntax."""
-        self._codecs = codecs
+    def __init__(self, codecs: Registry | None = None) -> None:
+        """``codecs``: by default ours, and those that other packages add. Raises ConfigError for a broken one."""
+        self._codecs = codecs or registry()
 
     def transcode(self, source: Path, target: Target, output: Path) -> Outcome:
         """Write and prove the rendition: see ``transcode.port``. ``output`` must not exist yet."""
         try:
-            original = open_dataset(source)
+            received = open_dataset(source)
         except Malformed as error:
             size_bytes = source.stat().st_size
             return Outcome(target, "", size_bytes, digest(source, 0), Reason.MALFORMED, str(error))
+        hold = False
         try:
-            return self._transcode(original, target, output)
+            return self._transcode(received, target, output)
         except Refused as refused:
             reason, detail = refused.reason, refused.detail
+            if reason in (Reason.ERROR_BOUND, Reason.NEVER_LOSSY):
+                hold = wishes(target).lossy_beyond == "hold"
         except Malformed as error:
             reason, detail = Reason.MALFORMED, str(error)
+        except MemoryError:
+            reason, detail = Reason.TOO_LARGE, "no memory for it"
         return Outcome(
             target=target,
-            transfer_syntax=original.meta.transfer_syntax,
-            size_bytes=original.size_bytes,
-            sha256=digest(source, original.offset),
+            transfer_syntax=received.meta.transfer_syntax,
+            size_bytes=received.size_bytes,
+            sha256=received.sha256,
             reason=reason,
             detail=detail,
+            hold=hold,
         )
 
-    def _transcode(self, original: DatasetFile, target: Target, output: Path) -> Outcome:
-        codec = self._codec(original, target)
-        elements = original.elements()
-        image = describe(original.data, elements)
-        refused = codec.refusal(image)
-        if refused:
-            raise refused
-        with output.open("xb") as out:
-            try:
-                _write(out, original, elements, image, codec, target=target)
-                out.close()
-                proven = prove(original, elements, image, codec, output)
-            except BaseException:
-                output.unlink(missing_ok=True)
+    def _transcode(self, received: DatasetFile, target: Target, output: Path) -> Outcome:
+        wished = wishes(target)
+        encoders, decoder = self._codecs_for(received, target, wished)
+        original = open_original(received, decoder, output.parent, wished.as_rgb)
+        # Not before: a report without pixels is nothing that ``from`` means, and must not be held for it.
+        fitting = {"uncompressed", "lossless", original.syntax.uid}
+        if original.syntax.native and wished.taken and not fitting & set(wished.taken):
+            raise Refused(Reason.NOT_NATIVE, f"the rule does not take {original.syntax}")
+        sandbox.make_room(original.image.frame_bytes)  # header and first codestream agree on it
+        if target.transfer_syntax == original.syntax.uid and not original.turned_rgb:
+            raise Refused(Reason.SAME_SYNTAX)
+        if not original.lossless and target.transfer_syntax != EXPLICIT_VR_LITTLE_ENDIAN:
+            raise Refused(Reason.LOSSY_INPUT, f"the codestreams of this {original.syntax} are lossy")
+        try:
+            return _make(original, target, wished, encoders, output)
+        except Refused as refused:
+            if (
+                refused.reason not in (Reason.ERROR_BOUND, Reason.NEVER_LOSSY)
+                or wished.lossy_beyond != "lossless"
+            ):
                 raise
-        return Outcome(
-            target=target,
-            transfer_syntax=codec.transfer_syntax,
-            size_bytes=proven.size_bytes,
-            sha256=proven.sha256,
-            proof=Proof.PIXELS,
-            codec=codec.libraries,
-            frames=image.frames,
-            pixel_bytes_before=image.pixel_bytes,
-            pixel_bytes_after=proven.pixel_bytes,
-        )
+            why = f"without loss, because of {refused.reason}: {refused.detail}"
+            lossless = replace(wished, options=Options(use_mct=wished.options.use_mct), lossy_max_error=None)
+            outcome = _make(original, target, lossless, self._siblings(original, encoders[0], why), output)
+            return replace(outcome, detail=why)
 
-    def _codec(self, original: DatasetFile, target: Target) -> Codec:
-        """Find the codec, if target and source syntax are such as can be done. Raises Refused."""
+    def _siblings(self, original: Original, encoder: Encoder, why: str) -> Sequence[Encoder]:
+        """Find what encodes the same without loss. Raises Refused where it came so."""
+        uid = LOSSLESS_SIBLING.get(encoder.transfer_syntax, "")
+        if uid == original.syntax.uid:
+            raise Refused(Reason.SAME_SYNTAX, why)
+        return self._encoders_for(uid, "", Options())
+
+    def _codecs_for(
+        self, received: DatasetFile, target: Target, wished: Wishes
+    ) -> tuple[Sequence[Encoder], Decoder | None]:
+        """Find encoders and decoder, if the syntaxes are such as can and may be done. Raises Refused."""
         if target.transfer_syntax is None:
             raise Refused(Reason.ASKED)
-        if target.transfer_syntax == original.meta.transfer_syntax:
+        if target.transfer_syntax == received.meta.transfer_syntax and not wished.as_rgb:
             raise Refused(Reason.SAME_SYNTAX)
-        codec = self._codecs.get(target.transfer_syntax)
-        if codec is None:
-            raise Refused(Reason.UNSUPPORTED_TARGET, f"no encoder for {lookup(target.transfer_syntax)}")
-        if target.parameters:
-            named = ", ".join(parameter for parameter, _ in target.parameters)
-            raise Refused(Reason.UNSUPPORTED_TARGET, f"{lookup(target.transfer_syntax)} takes no {named}")
-        syntax = lookup(original.meta.transfer_syntax)
-        if syntax.family is Family.UNKNOWN:
-            raise Refused(Reason.UNSUPPORTED_INPUT_SYNTAX, "the transfer syntax is private or not known")
-        if not syntax.native:
-            raise Refused(Reason.NOT_NATIVE, str(syntax))
-        if syntax.uid != EXPLICIT_VR_LITTLE_ENDIAN:
-            if not syntax.deflated and not _has_pixel_data(original):
-                raise Refused(Reason.NO_PIXEL_DATA)
-            raise Refused(Reason.UNSUPPORTED_INPUT_SYNTAX, str(syntax))
-        return codec
+        encoders = self._encoders_for(target.transfer_syntax, wished.codec, wished.options)
+        syntax = lookup(received.meta.transfer_syntax)
+        decoder = self._codecs.decoder(syntax.uid)
+        if syntax.native:
+            return encoders, None
+        if decoder is None:
+            if syntax.family is Family.UNKNOWN:
+                words = "the transfer syntax is private or not known"
+                raise Refused(Reason.UNSUPPORTED_INPUT_SYNTAX, words)
+            raise Refused(Reason.UNSUPPORTED_INPUT_SYNTAX, f"no decoder for {syntax}")
+        _may_be_decoded(syntax, target.transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN, wished)
+        return encoders, decoder
+
+    def _encoders_for(self, transfer_syntax: str, name: str, options: Options) -> Sequence[Encoder]:
+        """Find those that know every option: the one a rule names, or all. Raises Refused where there is none."""
+        found = [e for e in self._codecs.encoders().get(transfer_syntax, ()) if name in ("", e.name)]
+        if not found:
+            words = f"no encoder{f' named {name}' if name else ''} for {lookup(transfer_syntax)}"
+            raise Refused(Reason.UNSUPPORTED_TARGET, words)
+        asked = {n for n in Options.__slots__ if getattr(options, n) != getattr(Options(), n)}
+        knowing = [encoder for encoder in found if asked <= encoder.takes]
+        if not knowing:
+            ignored = ", ".join(sorted(asked - found[0].takes))
+            words = f"{lookup(transfer_syntax)} by {found[0].name} takes no {ignored}"
+            raise Refused(Reason.UNSUPPORTED_TARGET, words)
+        return knowing
 
 
-def _has_pixel_data(original: DatasetFile) -> bool:
-    """Whether a dataset in another native syntax is an image at all, so that lists name the real reason."""
-    encoding = encoding_of(lookup(original.meta.transfer_syntax))
-    tags = {element.tag for element in scan(original.data, original.offset, encoding=encoding)}
-    return bool(tags & {PIXEL_DATA, *FLOAT_PIXEL_DATA})
+def _may_be_decoded(syntax: Syntax, decompression: bool, wished: Wishes) -> None:
+    """Whether the rule takes what came compressed. Raises Refused."""
+    taken = wished.taken or (("lossless", syntax.uid) if decompression else ("uncompressed",))
+    if "lossless" not in taken and syntax.uid not in taken:
+        raise Refused(Reason.NOT_NATIVE, str(syntax))
+    if syntax.lossy and not (decompression and syntax.uid in taken):
+        raise Refused(Reason.LOSSY_INPUT, str(syntax))
 
 
-def _write(
-    out: BinaryIO,
-    original: DatasetFile,
-    elements: list[Element],
-    image: Image,
-    codec: Codec,
-    *,
-    target: Target,
-) -> None:
-    """Write the whole Part 10 file. Raises Refused, Malformed, OSError."""
-    meta = replace(
-        original.meta,
-        transfer_syntax=codec.transfer_syntax,
-        source_address="",
-        sending_address="",
-        receiving_address="",
-        private_creator="",
-        private_information=b"",
+def _make(
+    original: Original, target: Target, wished: Wishes, encoders: Sequence[Encoder], output: Path
+) -> Outcome:
+    """Write and prove one rendition with the first encoder that can, again where it needs other bits or another table.
+
+    Encoders for one syntax are all lossy or all lossless.
+    """
+    derivation = None
+    if encoders[0].lossy:
+        refused = forbidden(original, wished)
+        if refused:
+            raise refused
+        derivation = derive(original, target, wished)
+    image = original.image
+    extended = wished.offset_table == "extended"
+    while True:
+        encoder = _first_that_can(encoders, image, wished.options)
+        plan = Plan(original, image, target, wished, encoder, extended, derivation)
+        try:
+            proven = _written_and_proven(plan, output)
+        except _UnusedBits:
+            image = replace(image, depth=image.bits_allocated)
+        except OffsetTooLarge as error:
+            if extended:  # a frame of 4 GiB
+                raise Refused(Reason.TOO_LARGE, str(error)) from error
+            extended = True
+        else:
+            return _outcome(plan, proven)
+
+
+def _first_that_can(encoders: Sequence[Encoder], image: Image, options: Options) -> Encoder:
+    """Find the first encoder that does not refuse the image. Raises the first one's Refused."""
+    refusals = []
+    for encoder in encoders:
+        with blame(Reason.ENCODER_FAILED, encoder.name):
+            refused = encoder.refusal(image, options)
+        if refused is None:
+            return encoder
+        refusals.append(refused)
+    raise refusals[0]
+
+
+def _written_and_proven(plan: Plan, output: Path) -> Proven:
+    with output.open("xb") as out:
+        try:
+            pixel_bytes = _write(out, plan)
+            out.close()
+            if plan.derivation:
+                _write_ratio(output, plan.image.pixel_bytes / pixel_bytes)
+            return prove(plan, open_dataset(output))
+        except BaseException:
+            output.unlink(missing_ok=True)
+            raise
+
+
+def _outcome(plan: Plan, proven: Proven) -> Outcome:
+    proof = Proof.BOUND if plan.encoder.lossy else Proof.PIXELS
+    return Outcome(
+        target=plan.target,
+        transfer_syntax=plan.encoder.transfer_syntax,
+        size_bytes=proven.size_bytes,
+        sha256=proven.sha256,
+        proof=Proof.NONE if plan.wishes.prove == "none" else proof,
+        codec="; ".join(filter(None, (plan.original.pixels.libraries, plan.encoder.libraries))),
+        frames=plan.image.frames,
+        pixel_bytes_before=plan.original.pixel_bytes,
+        pixel_bytes_after=proven.pixel_bytes,
+        lossy=proven.lossy,
     )
-    present = frozenset(element.tag for element in elements)
+
+
+def _write(out: BinaryIO, plan: Plan) -> int:
+    """Write the whole Part 10 file; tell how long Pixel Data became.
+
+    Raises Refused, Malformed, OSError, _UnusedBits, OffsetTooLarge.
+    """
+    sizes: list[int] = []
 
     def write_pixel_data(stream: BinaryIO) -> None:
-        writer = FrameWriter(stream, image.frames)
-        for index in range(image.frames):
-            frame = pixels(native(original.data, image, index), image)
-            try:
-                writer.add(_encode(codec, frame, image, index))
-            except OffsetTooLarge as error:
-                raise Refused(Reason.TOO_LARGE, str(error)) from error
-            original.forget(image.offset_of(index), image.offset_of(index + 1))
-            _require_saving(target, image, writer.size_bytes, index)
-        writer.finish()
+        sizes.append(_encapsulate(stream, plan) if plan.encapsulated else _lay_out(stream, plan))
 
-    out.write(part10.encode(meta))
-    splice(out, original.data, elements, changes(image, codec, present), write_pixel_data)
+    out.write(part10.encode(plan.meta()))
+    splice(out, plan.original.header, plan.original.elements, plan.changes(), write_pixel_data)
+    return sizes[0]
 
 
-def _encode(codec: Codec, frame: Frame, image: Image, index: int) -> bytes:
-    if not codec.keeps_unused_bits and not unused_bits_are_clean(frame, image):
-        raise Refused(
-            Reason.UNUSED_BITS,
-            f"frame {index}: bits above BitsStored {image.bits_stored} of {image.bits_allocated} hold data",
+def _encapsulate(stream: BinaryIO, plan: Plan) -> int:
+    writer = FrameWriter(stream, plan.image.frames, plan.extended)
+    for index in range(plan.image.frames):
+        writer.add(_encode(plan, index))
+        plan.original.pixels.forget(index)
+        _require_saving(plan, writer.size_bytes, index)
+    writer.finish()
+    return writer.size_bytes
+
+
+def _lay_out(stream: BinaryIO, plan: Plan) -> int:
+    length = plan.image.pixel_bytes + plan.image.pixel_bytes % 2
+    if length > _MOST_NATIVE:
+        raise Refused(Reason.TOO_LARGE, f"{length} bytes of native Pixel Data; {_MOST_NATIVE} at most")
+    stream.write(encode_header(PIXEL_DATA, plan.pixel_data_vr, length))
+    for index in range(plan.image.frames):
+        stream.write(_encode(plan, index))
+        plan.original.pixels.forget(index)
+    stream.write(bytes(length - plan.image.pixel_bytes))
+    return length
+
+
+def _encode(plan: Plan, index: int) -> bytes:
+    image = plan.image
+    frame = pixels(plan.original.pixels.frame(index), image)
+    if plan.encapsulated and image.depth < image.bits_allocated and not unused_bits_are_clean(frame, image):
+        if plan.encoder.keeps_unused_bits and not plan.encoder.lossy:
+            raise _UnusedBits
+        words = (
+            f"frame {index}: bits above BitsStored {image.bits_stored} of {image.bits_allocated} hold data"
         )
-    try:
-        return codec.encode(frame, image)
-    except MemoryError as error:
-        detail = f"no memory to encode a frame of {image.frame_bytes} bytes"
-        raise Refused(Reason.TOO_LARGE, detail) from error
-    except Exception as error:  # whatever an encoder raises, the original is there to go on
-        detail = f"frame {index}: {type(error).__name__}: {error}"[:200]
-        raise Refused(Reason.ENCODER_FAILED, detail) from error
+        raise Refused(Reason.UNUSED_BITS, words)
+    with blame(Reason.ENCODER_FAILED, f"frame {index}"):
+        return plan.encoder.encode(frame, image, plan.options)
 
 
-def _require_saving(target: Target, image: Image, size_bytes: int, index: int) -> None:
+def _write_ratio(path: Path, ratio: float) -> None:
+    """Overwrite the 16 spaces of Lossy Image Compression Ratio, now that it is known."""
+    blank = next(element for element in open_dataset(path).elements() if element.tag == LOSSY_RATIO)
+    with path.open("r+b") as file:
+        file.seek(blank.value)
+        file.write(f"{ratio:.3f}".ljust(16).encode())
+
+
+def _require_saving(plan: Plan, size_bytes: int, index: int) -> None:
     """Stop as soon as the saving asked for can't be reached. A target that asks for none may even grow."""
-    most = image.pixel_bytes * (1.0 - target.min_saving)
-    if target.min_saving > 0 and size_bytes > most:
+    before, saving = plan.original.pixel_bytes, plan.target.min_saving
+    if saving > 0 and size_bytes > before * (1.0 - saving):
         raise Refused(
             Reason.NO_SAVING,
-            f"{size_bytes} bytes after frame {index + 1} of {image.frames}; {image.pixel_bytes} before, "
-            f"{target.min_saving:.0%} was to be saved",
+            f"{size_bytes} bytes after frame {index + 1} of {plan.image.frames}; {before} before, "
+            f"{saving:.0%} was to be saved",
         )

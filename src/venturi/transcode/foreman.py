@@ -1,8 +1,9 @@
 """The transcode role: claims instances from the ledger, has workers judge them, and records the judgements.
 
-A worker's death is an outcome: the object is tried once more, then goes on as received (reason
-``worker-died``), and if even reading its header kills a worker it is held for a person. The foreman parses
-nothing itself.
+A worker's death is an outcome: the object is tried once more, alone, since a neighbour may have taken the memory it
+needed; after a hang beside the others, whom it would keep waiting. Then it goes on as received (reason
+``worker-died``), and if even reading its header kills a worker it is held for a person. What a dead worker left half
+written is removed. The foreman parses nothing itself.
 """
 
 import contextlib
@@ -15,10 +16,12 @@ import structlog
 
 from venturi.errors import Damaged, SpoolFailed, SpoolFull
 from venturi.ledger.port import Claim, Doorbell, Ledger, Role
-from venturi.model import Judgement
+from venturi.model import Instance, Judgement
 from venturi.process import Child
 from venturi.spool.port import Spool
-from venturi.transcode.worker import READY, Work
+from venturi.transcode.bench import Bench, WorkerDied
+from venturi.transcode.gate import Gate
+from venturi.transcode.sandbox import Limits, limits
 
 log = structlog.get_logger()
 
@@ -29,79 +32,8 @@ DISK_WAIT_S = 30.0
 """How long an instance waits when its rendition could not be written: a full disk, most likely."""
 ROLE_DEATHS = 5
 """How often this role may die with an instance claimed before it is passed on as received, not encoded."""
-JOBS_PER_WORKER = 2000
-"""After so many objects a worker is replaced, so that leaks in codecs stay small."""
-
-
-def allowed_s(size_bytes: int) -> float:
-    """How long a worker may take over an object: two minutes, and a second for each megabyte."""
-    return 120.0 + size_bytes / 1e6
-
-
-START_S = 60.0
-STARTS = 5
-"""How often a worker is started in a row before the role gives up, to be started anew more slowly."""
-
-
-class WorkerDied(Exception):
-    """The worker ended over an object, or took too long and was ended."""
-
-
-class NoWorker(Exception):
-    """Workers end before they are ready: no object is to blame."""
-
-
-class Bench:
-    """One place for a worker: starts it, replaces it when it dies or has done enough."""
-
-    def __init__(self, start: Callable[[], Child]) -> None:
-        self._start = start
-        self._worker: Child | None = None
-        self._jobs = 0
-
-    def judge(self, work: Work) -> Judgement:
-        """Have the worker judge an instance.
-
-        Raises WorkerDied, NoWorker, and what the worker raised: Damaged, SpoolFull, SpoolFailed, OSError.
-        """
-        if self._jobs >= JOBS_PER_WORKER or (self._worker is not None and not self._worker.alive()):
-            self.close()  # one that died between two objects is no object's fault
-        if self._worker is None:
-            self._worker, self._jobs = self._ready(), 0
-        self._jobs += 1
-        worker = self._worker
-        try:
-            worker.connection.send(work)
-            if not worker.connection.poll(allowed_s(work.instance.size_bytes)):
-                raise WorkerDied(f"no answer in {allowed_s(work.instance.size_bytes):.0f} s")
-            answer: Judgement | Exception = worker.connection.recv()
-        except (EOFError, OSError) as error:
-            worker.kill() if worker.alive() else worker.process.wait()
-            self._worker = None
-            raise WorkerDied(worker.ending()) from error
-        except WorkerDied:
-            self.close()
-            raise
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def _ready(self) -> Child:
-        for _ in range(STARTS):
-            worker = self._start()
-            try:
-                if worker.connection.poll(START_S) and worker.connection.recv() == READY:
-                    return worker
-            except (EOFError, OSError):
-                log.error("worker ended at its start", pid=worker.pid, how=worker.ending())
-            worker.kill()
-        raise NoWorker(f"{STARTS} workers ended before they were ready")
-
-    def close(self) -> None:
-        """End the worker, if there is one."""
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker = None
+PATIENCE_S = ALONE_S = 60.0
+"""How long a second try waits to be alone, and how long it is left alone: see ``gate.py``."""
 
 
 class Foreman:
@@ -115,13 +47,18 @@ class Foreman:
         workers: int,
         owner: str,
         bells: tuple[Doorbell, Doorbell],
+        limits_for: Callable[[int], Limits] = limits,
     ) -> None:
-        """``bells`` are the one this role waits for and the one that wakes the deliver role."""
+        """``bells`` are the one this role waits for and the one that wakes the deliver role.
+
+        ``limits_for`` gives what an object may cost by its dataset's length.
+        """
         self._ledger = ledger
         self._spool = spool
         self._owner = owner
         self._bell, self._deliver_bell = bells
-        self._benches = [Bench(start_worker) for _ in range(workers)]
+        self._benches = [Bench(start_worker, limits_for) for _ in range(workers)]
+        self._gate = Gate(PATIENCE_S, ALONE_S)
         self._claims: queue.Queue[Claim | None] = queue.Queue(maxsize=2 * workers)
         self._broken = threading.Event()
 
@@ -195,13 +132,32 @@ class Foreman:
             self._record(judgement)
 
     def _judge(self, bench: Bench, claim: Claim) -> Judgement:
-        if claim.tries <= ROLE_DEATHS:
-            for attempt in (1, 2):
-                try:
-                    return bench.judge(Work(claim.instance))
-                except WorkerDied as error:
-                    log.error("worker died", instance=claim.instance.id, attempt=attempt, reason=str(error))
-        return bench.judge(Work(claim.instance, encode=False))
+        instance = claim.instance
+        if claim.tries > 1:
+            self._spool.abandon_renditions(instance)  # this role may have died over it
+        if claim.tries > ROLE_DEATHS:
+            return self._have_judged(bench, instance, f"{claim.tries - 1} foremen have ended with it in work")
+        try:
+            return self._have_judged(bench, instance)
+        except WorkerDied as first:
+            log.error("worker died", instance=instance.id, attempt=1, reason=str(first))
+            try:
+                return self._have_judged(bench, instance, alone=not first.hung)
+            except WorkerDied as second:
+                log.error("worker died", instance=instance.id, attempt=2, reason=str(second))
+                return self._have_judged(bench, instance, f"it ended two workers: {first}; {second}")
+
+    def _have_judged(
+        self, bench: Bench, instance: Instance, deaths: str = "", *, alone: bool = False
+    ) -> Judgement:
+        """Let a bench judge when its turn has come; see there."""
+        bench.prepare()  # before others have to wait for it
+        with self._gate.enter(alone=alone):
+            try:
+                return bench.judge(instance, deaths)
+            except WorkerDied:
+                self._spool.abandon_renditions(instance)
+                raise
 
     def _record(self, judgement: Judgement) -> None:
         instance = judgement.instance

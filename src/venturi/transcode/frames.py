@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from venturi.dataset.scan import Buffer
 from venturi.transcode.image import Image
 
 Frame = NDArray[np.integer[Any]]
@@ -19,11 +18,6 @@ Frame = NDArray[np.integer[Any]]
 def container(image: Image) -> np.dtype[Any]:
     """Give the little-endian type of one native sample."""
     return np.dtype(f"<{'i' if image.signed else 'u'}{image.bits_allocated // 8}")
-
-
-def native(buffer: Buffer, image: Image, index: int) -> NDArray[np.uint8]:
-    """View the bytes of frame ``index`` (from 0) as they are, read-only."""
-    return np.frombuffer(buffer, np.uint8, image.frame_bytes, image.offset_of(index))
 
 
 def pixels(frame: NDArray[np.uint8], image: Image) -> Frame:
@@ -62,3 +56,13 @@ def unused_bits_are_clean(frame: Frame, image: Image) -> bool:
         half = 1 << (image.bits_stored - 1)
         return -half <= low and high < half
     return high < 1 << image.bits_stored
+
+
+def as_rgb(frame: Frame) -> Frame:
+    """YBR_FULL as RGB, 8 bits a sample: the inverse of the matrix in PS3.3 C.7.6.3.1.2, rounded and clipped."""
+    y, cb, cr = (frame[..., index].astype(np.float64) for index in range(3))
+    cb, cr = cb - 128, cr - 128
+    red = y + 1.402 * cr
+    green = y - (0.114 * 1.772 * cb + 0.299 * 1.402 * cr) / 0.587
+    blue = y + 1.772 * cb
+    return np.stack((red, green, blue), axis=-1).round().clip(0, 255).astype(np.uint8)

@@ -1,15 +1,15 @@
-"""What the Image Pixel module says of native Pixel Data (PS3.3 C.7.6.3), checked before anything is encoded.
+"""What the Image Pixel module says of the pixels (PS3.3 C.7.6.3), checked before anything is decoded or encoded.
 
-``describe`` either gives an ``Image`` whose every figure fits the bytes that are there, or raises
-``Refused`` with the guard that stopped it: an image that is described wrongly would be encoded wrongly, and
-silently.
+``describe`` either gives an ``Image`` whose figures are such as codecs can work with, or raises ``Refused``
+with the guard that stopped it: an image that is described wrongly would be encoded wrongly, and silently.
+Whether the figures fit the bytes that are there is checked in ``original``.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from venturi.dataset.scan import PIXEL_DATA, Buffer, Element, name
+from venturi.dataset.scan import Buffer, Element
 from venturi.model import Reason
 from venturi.transcode.refusal import Refused
 
@@ -29,7 +29,8 @@ DIGITAL_SIGNATURES = 0xFFFAFFFA
 MOST_FRAMES = 1 << 22
 """More are refused: their offset table alone would cost more memory than a worker should take."""
 
-_INTERPRETATIONS = {1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"), 3: ("RGB", "YBR_FULL")}
+_NATIVE = {1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"), 3: ("RGB", "YBR_FULL")}
+_ENCAPSULATED = {1: _NATIVE[1], 3: (*_NATIVE[3], "YBR_FULL_422", "YBR_RCT", "YBR_ICT")}
 _COUNT = re.compile(rb"[ ]*\+?[0-9]{1,10}[ \0]*")
 
 
@@ -49,8 +50,8 @@ class Image:
     planar: int | None
     """Planar Configuration; None where there is one sample, for which it means nothing."""
     frames: int
-    offset: int
-    """Of the first pixel's first byte in the buffer that was scanned."""
+    depth: int
+    """Bits of a sample that carry data: Bits Stored, or Bits Allocated where the unused bits hold something."""
 
     @property
     def frame_bytes(self) -> int:
@@ -62,10 +63,6 @@ class Image:
         """Length of all frames, without a pad byte."""
         return self.frame_bytes * self.frames
 
-    def offset_of(self, index: int) -> int:
-        """Where frame ``index`` (from 0) begins in the buffer that was scanned."""
-        return self.offset + index * self.frame_bytes
-
     def __str__(self) -> str:
         sign = "signed" if self.signed else "unsigned"
         return (
@@ -74,42 +71,28 @@ class Image:
         )
 
 
-def describe(buffer: Buffer, elements: Sequence[Element]) -> Image:
-    """Check the attributes and the length of native Pixel Data against each other. Raises Refused.
+def describe(buffer: Buffer, elements: Sequence[Element], encapsulated: bool) -> Image:
+    """Check the attributes against each other. Raises Refused.
 
-    ``elements`` are a whole dataset in explicit VR little endian.
+    ``elements`` are a whole dataset in explicit VR little endian. Photometric Interpretation is as it stands
+    there; of native Pixel Data, only what codecs can take is let through.
     """
-    by_tag = {element.tag: element for element in elements}
-    if DIGITAL_SIGNATURES in by_tag:
-        raise Refused(Reason.SIGNED_OBJECT, "a signature may cover what would change")
-    for tag in FLOAT_PIXEL_DATA:
-        if tag in by_tag:
-            raise Refused(Reason.FLOAT_PIXEL_DATA, f"{name(tag)} is present")
-    pixel_data = by_tag.get(PIXEL_DATA)
-    if pixel_data is None:
-        raise Refused(Reason.NO_PIXEL_DATA)
-    if pixel_data.vr not in ("OB", "OW"):
-        raise Refused(Reason.IMAGE_ATTRIBUTES, f"Pixel Data has VR {pixel_data.vr}")
-    if pixel_data.length is None:
-        raise Refused(Reason.LENGTH, "native Pixel Data has an undefined length")
-    image = _image(_Attributes(buffer, by_tag), pixel_data)
-    expected = image.pixel_bytes
-    if pixel_data.length not in (expected, expected + expected % 2):
-        raise Refused(
-            Reason.LENGTH,
-            f"Pixel Data has {pixel_data.length} bytes; {image} need {expected + expected % 2}",
-        )
+    image = _image(Values(buffer, elements), encapsulated)
     if image.frames > MOST_FRAMES:
         raise Refused(Reason.TOO_LARGE, f"{image.frames} frames; {MOST_FRAMES} at most")
     return image
 
 
-class _Attributes:
-    """Values of top-level elements, each checked for its VR and length."""
+class Values:
+    """Values of top-level elements in explicit VR little endian, each checked for its VR and length."""
 
-    def __init__(self, buffer: Buffer, by_tag: dict[int, Element]) -> None:
+    def __init__(self, buffer: Buffer, elements: Sequence[Element]) -> None:
         self._buffer = buffer
-        self._by_tag = by_tag
+        self._by_tag = {element.tag: element for element in elements}
+
+    def __contains__(self, tag: int) -> bool:
+        """Whether the element is there, even if it is empty."""
+        return tag in self._by_tag
 
     def _bytes(self, tag: int, vr: str, keyword: str) -> bytes | None:
         element = self._by_tag.get(tag)
@@ -131,6 +114,13 @@ class _Attributes:
         value = self._bytes(tag, "CS", keyword)
         return "" if value is None else value.decode("latin-1").strip(" \0")
 
+    def text(self, tag: int) -> bytes:
+        """Read a value as it stands; empty where it is absent or has no defined length."""
+        element = self._by_tag.get(tag)
+        if element is None or element.length is None:
+            return b""
+        return bytes(self._buffer[element.value : element.value + min(element.length, 1024)])
+
     def frames(self) -> int:
         """Read Number of Frames: 1 where it is absent or empty; the length tells if that is true."""
         value = self._bytes(NUMBER_OF_FRAMES, "IS", "NumberOfFrames")
@@ -141,7 +131,7 @@ class _Attributes:
         return int(value.strip(b" \0"))
 
 
-def _image(attributes: _Attributes, pixel_data: Element) -> Image:
+def _image(attributes: Values, encapsulated: bool) -> Image:
     allocated = attributes.number(BITS_ALLOCATED, "BitsAllocated")
     if allocated == 1:
         raise Refused(Reason.SEGMENTATION_BITS, "BitsAllocated is 1")
@@ -152,7 +142,7 @@ def _image(attributes: _Attributes, pixel_data: Element) -> Image:
         raise Refused(Reason.IMAGE_ATTRIBUTES, f"Rows x Columns is {rows} x {columns}")
     samples = attributes.number(SAMPLES_PER_PIXEL, "SamplesPerPixel")
     photometric = attributes.code(PHOTOMETRIC_INTERPRETATION, "PhotometricInterpretation")
-    if photometric not in _INTERPRETATIONS.get(samples, ()):
+    if photometric not in (_ENCAPSULATED if encapsulated else _NATIVE).get(samples, ()):
         # The value is the object's own text: only a well-known one is repeated.
         known = photometric if photometric in _NAMED else "another"
         raise Refused(Reason.PHOTOMETRIC, f"PhotometricInterpretation is {known} with {samples} samples")
@@ -165,7 +155,10 @@ def _image(attributes: _Attributes, pixel_data: Element) -> Image:
     signed = attributes.number(PIXEL_REPRESENTATION, "PixelRepresentation")
     if signed > 1:
         raise Refused(Reason.IMAGE_ATTRIBUTES, f"PixelRepresentation is {signed}")
-    planar = None if samples == 1 else attributes.number(PLANAR_CONFIGURATION, "PlanarConfiguration")
+    planar = None
+    if samples > 1:  # of no meaning for most codestreams, and left out by some who write them
+        absent = encapsulated and PLANAR_CONFIGURATION not in attributes
+        planar = 0 if absent else attributes.number(PLANAR_CONFIGURATION, "PlanarConfiguration")
     if planar not in (None, 0, 1):
         raise Refused(Reason.IMAGE_ATTRIBUTES, f"PlanarConfiguration is {planar}")
     return Image(
@@ -178,7 +171,7 @@ def _image(attributes: _Attributes, pixel_data: Element) -> Image:
         photometric=photometric,
         planar=planar,
         frames=attributes.frames(),
-        offset=pixel_data.value,
+        depth=stored,
     )
 
 

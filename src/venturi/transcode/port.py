@@ -1,5 +1,6 @@
-"""What the transcode room offers: one object, several targets, proven outcomes."""
+"""What the transcode room offers: one object, several targets, proven outcomes; and which codecs it has."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -16,3 +17,25 @@ class Transcoder(Protocol):
         ``Reason``, and then there is no file at ``output``. OSError passes through (a full disk is not the
         object's fault).
         """
+
+
+@dataclass(frozen=True, slots=True)
+class CodecRow:
+    """One way to make, or to read, one transfer syntax."""
+
+    transfer_syntax: str
+    """The UID."""
+    encodes: bool
+    """False: it reads what arrives so."""
+    name: str = ""
+    """What a rule's ``codec:`` calls it, where it encodes."""
+    libraries: str = ""
+    """Which one encodes and which proves, or which decodes and which decodes again: the package before each ``/``.
+
+    Empty for what is uncompressed.
+    """
+    lossy: bool = False
+    takes: tuple[str, ...] = ()
+    """A rule's keys that are the encoder's own."""
+    package: str = ""
+    """Which other package adds it, by the entry point ``venturi.codecs``; empty for ours."""

@@ -1,6 +1,9 @@
 """Why an object is not transcoded, as an exception that stays inside this room."""
 
-from venturi.errors import Permanent
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from venturi.errors import Malformed, Permanent
 from venturi.model import Reason
 
 
@@ -11,3 +14,21 @@ class Refused(Permanent):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+@contextmanager
+def blame(reason: Reason, where: str) -> Iterator[None]:
+    """Turn whatever a codec raises into Refused: the original is there to go on.
+
+    Codecs are libraries and other people's packages, fed with hostile bytes: they may raise anything.
+    """
+    try:
+        yield
+    except Refused as refused:
+        raise Refused(refused.reason, f"{where}: {refused.detail}") from refused
+    except Malformed as error:
+        raise Refused(reason, f"{where}: {error}") from error
+    except MemoryError as error:
+        raise Refused(Reason.TOO_LARGE, f"{where}: no memory for it") from error
+    except Exception as error:
+        raise Refused(reason, f"{where}: {type(error).__name__}: {error}"[:200]) from error

@@ -1,9 +1,10 @@
 """The expendable process: checks the bytes, asks the rules, encodes, proves, and writes renditions.
 
-It knows no ledger and no network. It may crash, hang or eat memory over hostile pixels: its foreman sees
-that, and the object goes on as received.
+It knows no ledger and no network, and has limits (see ``sandbox.py``). It may crash, hang or eat memory over hostile
+pixels: its foreman sees that, and the object goes on as received.
 """
 
+import errno
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from venturi.model import Instance, Judgement, Outcome, Reason, Target
 from venturi.rules.decide import decide
 from venturi.rules.facts import Facts
 from venturi.spool.port import Spool
+from venturi.transcode import sandbox
 from venturi.transcode.dataset_file import digest
 from venturi.transcode.port import Transcoder
 
@@ -27,14 +29,18 @@ log = structlog.get_logger()
 
 READY = "ready"
 """A worker's first message."""
+_LIMITS = {errno.ENOMEM: "no memory is left to it", errno.EFBIG: "its rendition would be too long a file"}
+"""Errors of the operating system that are the object's own fault: it met a limit, and would again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One instance to judge; ``encode`` is False when encoding it has cost workers their lives."""
+    """One instance to judge."""
 
     instance: Instance
-    encode: bool = True
+    limits: sandbox.Limits
+    deaths: str = ""
+    """How it has ended workers, in words: then it is not encoded."""
 
 
 def verify(path: Path, instance: Instance) -> None:
@@ -72,14 +78,17 @@ class Worker:
     def _make(self, work: Work, source: Path, target: Target) -> Outcome:
         if target.transfer_syntax is None:
             return as_received(work.instance, target, Reason.ASKED)
-        if not work.encode:
-            detail = "encoding it ended worker processes twice"
-            return as_received(work.instance, target, Reason.WORKER_DIED, detail)
+        if work.deaths:
+            return as_received(work.instance, target, Reason.WORKER_DIED, work.deaths)
         draft = self._spool.draft_rendition(work.instance, target)
         try:
             outcome = self._transcoder.transcode(source, target, draft.path)
             if outcome.transcoded:
                 draft.commit()
+        except OSError as error:
+            if error.errno not in _LIMITS:
+                raise
+            return as_received(work.instance, target, Reason.TOO_LARGE, _LIMITS[error.errno])
         finally:
             draft.discard()
         return outcome
@@ -106,6 +115,7 @@ def serve(connection: Connection, judge: Callable[[Work], Judgement]) -> None:
         except (EOFError, OSError):
             return
         try:
+            sandbox.confine(work.limits)
             answer: Judgement | Exception = judge(work)
         except (Damaged, SpoolFull, SpoolFailed, OSError) as error:
             answer = error

@@ -1,0 +1,62 @@
+"""What is to be made of one original: decided once, then written by the engine and checked by the proof."""
+
+from dataclasses import dataclass, replace
+
+from venturi.dataset.part10 import FileMeta
+from venturi.model import Lossy, Target
+from venturi.transcode.attributes import changes
+from venturi.transcode.codecs.contract import Encoder, Options
+from venturi.transcode.codecs.native import Native
+from venturi.transcode.image import Image
+from venturi.transcode.lossy import Derivation
+from venturi.transcode.original import Original
+from venturi.transcode.wishes import Wishes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One rendition of one original."""
+
+    original: Original
+    image: Image
+    """What is encoded: the original's, but for ``depth``."""
+    target: Target
+    wishes: Wishes
+    encoder: Encoder
+    extended: bool
+    """Whether it gets an extended offset table."""
+    derivation: Derivation | None = None
+    """Where it is lossy."""
+
+    @property
+    def options(self) -> Options:
+        """The encoder's."""
+        return self.wishes.options
+
+    @property
+    def encapsulated(self) -> bool:
+        """Whether Pixel Data is to be encapsulated."""
+        return not isinstance(self.encoder, Native)
+
+    @property
+    def pixel_data_vr(self) -> str:
+        """OB where it is encapsulated or has 8 bits allocated, else OW (PS3.5 A.2, A.4)."""
+        return "OB" if self.encapsulated or self.image.bits_allocated == 8 else "OW"
+
+    def meta(self) -> FileMeta:
+        """The file meta group of the rendition: no envelope, the target's syntax, the new UID of a lossy one."""
+        before = self.original.received.meta
+        return replace(
+            before,
+            transfer_syntax=self.encoder.transfer_syntax,
+            sop_instance_uid=self.derivation.sop_instance_uid if self.derivation else before.sop_instance_uid,
+            source_address="",
+            sending_address="",
+            receiving_address="",
+            private_creator="",
+            private_information=b"",
+        )
+
+    def changes(self, lossy: Lossy | None = None) -> dict[int, bytes | None]:
+        """See ``attributes.changes``."""
+        return changes(self.original, self.image, self.encoder, self.options, self.derivation, lossy)
