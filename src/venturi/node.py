@@ -16,7 +16,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from importlib.metadata import entry_points
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ from venturi.notify import listening_socket
 from venturi.process import Child, adopt, die_with_parent, lives, stop_event, watch_parent
 from venturi.spool.port import Spool
 from venturi.supervisor import RoleSpec, Start, Supervisor
-from venturi.transcode.port import Transcoder
+from venturi.transcode.port import CodecRow, Transcoder
 
 if TYPE_CHECKING:
     from venturi.deliver.dicom import EchoResult
@@ -121,6 +122,34 @@ def engine() -> Transcoder:
     return Engine()
 
 
+def known_codecs() -> Mapping[str, Mapping[str, Collection[str]]]:
+    """The encoders by transfer syntax UID and name, the default first, and the options each takes.
+
+    None for a syntax that is only read. Raises ConfigError where a package that adds codecs is broken.
+    """
+    from venturi.transcode.codecs import registry
+
+    encoders = registry().encoders()
+    made = {uid: {encoder.name: encoder.takes for encoder in found} for uid, found in encoders.items()}
+    return {uid: {} for uid in registry().decoded()} | made
+
+
+def check_packages() -> None:
+    """Look whether packages that add codecs can be loaded, where there are any. Raises ConfigError.
+
+    A worker would end over one that can't, again and again.
+    """
+    if entry_points(group="venturi.codecs"):  # codecs.GROUP, without loading them where there are no others
+        known_codecs()
+
+
+def codec_rows() -> list[CodecRow]:
+    """What is read and made, the default codec of each syntax first. Raises ConfigError as ``known_codecs`` does."""
+    from venturi.transcode.codecs.listing import rows
+
+    return rows()
+
+
 def echo(config: Config, name: str) -> "EchoResult":
     """Ask a peer for a C-ECHO. Raises ConfigError."""
     from venturi.deliver import dicom
@@ -191,7 +220,8 @@ def release(ledger: Ledger, owner: str) -> None:
 
 def load_runnable(path: Path) -> Config:
     """The configuration, if this version can run all of it. Raises ConfigError."""
-    config = load(path)
+    check_packages()
+    config = load(path, known_codecs)
     if config.node.tls is not None:
         raise ConfigError(
             [f"{path}: node.tls: this version does not speak TLS yet; put a TLS proxy before it"]
@@ -281,10 +311,14 @@ def transcode(start: Start, connection: Connection) -> None:
 
 def worker(config: Config, connection: Connection) -> None:
     """One expendable worker of the foreman's."""
+    from venturi.transcode import sandbox
     from venturi.transcode.worker import Worker, serve
 
     die_with_parent()
-    serve(connection, Worker(config, spool_of(config), engine()).judge)
+    judge = Worker(config, spool_of(config), engine()).judge
+    for missing in sandbox.enter():
+        log.warning("a worker is not shut in as it should be", missing=missing)
+    serve(connection, judge)
 
 
 def deliver(start: Start, connection: Connection) -> None:

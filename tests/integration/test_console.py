@@ -37,7 +37,7 @@ def test_the_console_shows_what_came_and_names_nobody(tmp_path: Path) -> None:
         page, metrics = get(port, "/"), get(port, "/metrics")
         assert "transcoded and proven" in page
         assert 'venturi_deliveries{destination="archive",state="delivered"} 1.0' in metrics
-        assert 'venturi_renditions{reason="",syntax="JPEGLSLossless"} 1.0' in metrics
+        assert 'venturi_renditions{proof="pixels",reason="",syntax="JPEGLSLossless"} 1.0' in metrics
         for shown in (page, metrics, node.log.read_text()):
             assert str(dataset.PatientID) not in shown
             assert str(dataset.PatientName) not in shown

@@ -114,11 +114,39 @@ def test_names_from_the_file_are_not_markup(tmp_path: Path) -> None:
 
 
 def test_a_target_in_words() -> None:
-    parameters = (("j2k_cr", (20.0, 10.0)), ("lossy_max_error", 12.0))
+    parameters = (("from", ("lossless", "uncompressed")), ("j2k_cr", (20.0, 10.0)), ("lossy_max_error", 12.0))
     target = Target("1.2.840.10008.1.2.4.91", parameters, 0.1)
     assert check.becomes(target, OnFailure.HOLD) == (
-        "JPEG2000 (j2k_cr 20, 10, lossy_max_error 12) if that saves 10%; held if it fails"
+        "JPEG2000 (j2k_cr 20, 10, from lossless) if that saves 10%, lossy: no sample more than 12 off, or else "
+        "without loss; a new SOP Instance UID; held if it fails"
     )
+    parameters = (
+        ("lossy_also", ("MG",)),
+        ("lossy_beyond", "hold"),
+        ("lossy_max_error", 1.5),
+        ("lossy_uid", "keep"),
+    )
+    assert check.becomes(Target("1.2.840.10008.1.2.4.203", parameters)) == (
+        "HTJ2K, lossy, MG too: no sample more than 1.5 off, or else held; the same SOP Instance UID"
+    )
+    parameters = (("from", ("1.2.840.10008.1.2.5",)), ("prove", "none"), ("use_mct", False))
+    assert check.becomes(Target("1.2.840.10008.1.2.4.90", parameters)) == (
+        "JPEG2000Lossless (use_mct false, from RLELossless), NOT PROVEN"
+    )
+
+
+def test_codecs_that_are_not_there_are_mistakes_like_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        "peers: {a: {ae_title: A, hosts: [10.0.0.1]}}\ndestinations: {d: {folder: d}}\nroutes: [{to: e}]\n"
+        "rules: [{name: n, transfer_syntax: RLELossless, codec: pyjpegls, prove: some}]\n"
+    )
+    assert run("-c", str(path)) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[0] for line in said] == [f"{path}:{place}" for place in ("3:15", "4:56", "4:73")]
+    assert "RLELossless has no codec 'pyjpegls' (it has: pylibjpeg-rle" in said[1]
 
 
 def test_the_configuration_is_looked_for_here_and_in_config(

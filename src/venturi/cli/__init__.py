@@ -12,7 +12,7 @@ from importlib import import_module
 from venturi import __version__
 from venturi.errors import ConfigError, VenturiError
 
-VERBS = ("run", "demo", "check", "explain", "status", "queue", "echo", "send", "ledger")
+VERBS = ("run", "demo", "check", "explain", "codecs", "status", "queue", "echo", "send", "ledger")
 
 DESCRIPTION = (
     "A DICOM router: compresses on receipt, proves that no pixel changed, loses nothing it acknowledged."
@@ -23,6 +23,7 @@ examples:
   venturi check -c config/venturi.yaml      is the configuration right, and what does it mean
   venturi run -c config/venturi.yaml        run the node
   venturi explain image.dcm                 what would become of this file, and why
+  venturi codecs --try                      which images this machine compresses, and to what
 
 exit codes: 0 done, 1 it did not work, 2 the command line or the configuration is wrong
 """

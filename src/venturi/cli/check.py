@@ -6,13 +6,14 @@ Prints who may send, where it goes and what each destination gets; every mistake
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from venturi import node
 from venturi.cli.common import add_config_option, load_config
 from venturi.cli.tables import as_json, console, table
 from venturi.config.schema import Config, FolderDestination, Node, Peer, Rule
@@ -45,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load it and print what it means; 2 where it has mistakes."""
     try:
+        node.check_packages()
         config = load_config(args)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -161,11 +163,23 @@ def becomes(target: Target, on_failure: OnFailure = OnFailure.KEEP) -> str:
     if target.transfer_syntax is None:
         return "as received"
     words = str(lookup(target.transfer_syntax))
-    if target.parameters:
-        shown = (f"{name} {_value(value)}" for name, value in target.parameters)
+    parameters = dict(target.parameters)
+    shown = [
+        f"{name} {_value(value)}"
+        for name, value in parameters.items()
+        if name not in ("from", "prove") and not name.startswith("lossy_")
+    ]
+    if isinstance(taken := parameters.get("from"), tuple):
+        kinds = [entry for entry in taken if entry != "uncompressed" or "lossless" not in taken]
+        shown.append(f"from {', '.join(str(lookup(str(kind))) for kind in kinds)}")
+    if shown:
         words += f" ({', '.join(shown)})"
     if target.min_saving:
         words += f" if that saves {target.min_saving:.0%}"
+    if "lossy_max_error" in parameters:
+        words += _lossy_words(parameters)
+    if parameters.get("prove") == "none":
+        words += ", NOT PROVEN"
     return words + ("; held if it fails" if on_failure is OnFailure.HOLD else "")
 
 
@@ -259,7 +273,17 @@ def _days(seconds: float) -> str:
     return f"{seconds / 86400:g} days" if seconds >= 86400 else f"{seconds:g} s"
 
 
+def _lossy_words(parameters: Mapping[str, object]) -> str:
+    bound, beyond = _value(parameters["lossy_max_error"]), parameters.get("lossy_beyond", "lossless")
+    otherwise = {"lossless": "without loss", "as-received": "as received", "hold": "held"}[str(beyond)]
+    uid = "the same" if parameters.get("lossy_uid") == "keep" else "a new"
+    also = f", {_value(parameters['lossy_also'])} too" if "lossy_also" in parameters else ""
+    return f", lossy{also}: no sample more than {bound} off, or else {otherwise}; {uid} SOP Instance UID"
+
+
 def _value(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(_value, value))
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from venturi import node
 from venturi.config.load import load
 from venturi.config.schema import Config
 from venturi.errors import ConfigError
@@ -35,4 +36,4 @@ def config_path(args: argparse.Namespace) -> Path:
 
 def load_config(args: argparse.Namespace) -> Config:
     """Load it. Raises ConfigError with every mistake."""
-    return load(config_path(args))
+    return load(config_path(args), node.known_codecs)

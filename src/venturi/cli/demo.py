@@ -201,7 +201,9 @@ def show(rows: list[DeliveryRow], names: dict[tuple[str, str], str]) -> None:
             short(row.source_syntax),
             row.destination,
             row.rule,
-            f"[dim]{done(row.reason)}[/]" if row.reason else f"{short(row.transfer_syntax)} [green]proven[/]",
+            f"[dim]{done(row.reason, row.proof)}[/]"
+            if row.reason
+            else f"{short(row.transfer_syntax)} [green]proven[/]",
             size(row.size_before),
             size(row.size_after),
             "" if row.reason else saving(row.size_before, row.size_after),

@@ -12,12 +12,13 @@ from rich.markup import escape
 from venturi import node
 from venturi.cli.common import add_config_option, load_config
 from venturi.cli.files import instance_of, walk
-from venturi.cli.tables import as_json, console, saving, size
+from venturi.cli.tables import PROOFS, as_json, console, lost, saving, size
 from venturi.config.schema import Config
 from venturi.dataset.facts import read_header
 from venturi.dataset.syntaxes import lookup
 from venturi.errors import Malformed
-from venturi.model import Instance, Outcome, Proof
+from venturi.ledger.port import holds
+from venturi.model import Instance, Outcome
 from venturi.rules.condition import Seen
 from venturi.rules.decide import Explanation
 from venturi.rules.decide import explain as explain_rules
@@ -92,14 +93,17 @@ def explain(
     return explanation, outcomes
 
 
-def became(outcome: Outcome) -> str:
-    """What a target became, in words with figures."""
+def became(outcome: Outcome, sop_instance_uid: str = "") -> str:
+    """What a target became, in words with figures; the UID is the original's."""
     if outcome.transcoded:
         before, after = outcome.pixel_bytes_before, outcome.pixel_bytes_after
-        proof = "every pixel proven equal" if outcome.proof is Proof.PIXELS else f"proof: {outcome.proof}"
+        proof = PROOFS[outcome.proof]
+        if outcome.lossy:
+            proof += f" ({lost(outcome.lossy, sop_instance_uid)})"
+        detail = f"; {outcome.detail}" if outcome.detail else ""
         return (
             f"{lookup(outcome.transfer_syntax)}: pixel data {size(before)} -> {size(after)} ({saving(before, after)}, "
-            f"{before / max(after, 1):.2f}:1), {outcome.frames} frames, {proof} [{outcome.codec}]"
+            f"{before / max(after, 1):.2f}:1), {outcome.frames} frames, {proof} [{outcome.codec}]{detail}"
         )
     detail = f": {outcome.detail}" if outcome.detail else ""
     return f"as received ({lookup(outcome.transfer_syntax)}), because {outcome.reason}{detail}"
@@ -119,6 +123,7 @@ def fields(
                 "decision": reason.decision,
                 "asked": reason.asked,
                 "outcome": outcomes[reason.decision.target.digest][0],
+                "held": holds(reason.decision, outcomes[reason.decision.target.digest][0]),
                 "seconds": round(outcomes[reason.decision.target.digest][1], 4),
             }
             for reason in explanation.destinations
@@ -159,7 +164,10 @@ def show(
             )
         if not any(asked.matched for asked in reason.asked):
             say("     no rule matches: as received", "dim")
-        say(f"     {became(outcome)}  ({seconds * 1000:.0f} ms)")
+        uid = instance.envelope.sop_instance_uid
+        say(f"     {became(outcome, uid)}  ({seconds * 1000:.0f} ms)")
+        if holds(decision, outcome):
+            say("     held: a person decides whether it is sent as received", "red")
 
 
 def tests(seen: Sequence[Seen]) -> str:

@@ -3,15 +3,17 @@
 import argparse
 import getpass
 import sys
+from dataclasses import replace
 
 from rich.markup import escape
 
 from venturi import node
 from venturi.cli.common import add_config_option, load_config
-from venturi.cli.tables import NO_BREAK, as_json, clock, console, moment, saving, short, table
+from venturi.cli.tables import NO_BREAK, PROOFS, as_json, clock, console, lost, moment, saving, short, table
 from venturi.console.port import done
 from venturi.dataset.syntaxes import lookup
 from venturi.ledger.port import DeliveryRow, Filter, InstanceRow, Ledger, State
+from venturi.model import Proof
 
 NAME = "queue"
 HELP = "list deliveries, show one, try held ones again, send delivered ones again"
@@ -22,9 +24,11 @@ examples:
   venturi queue show 17                          one delivery, with every attempt
   venturi queue retry --destination pacs         try all that wait or are held for it, now
   venturi queue retry                            everything that waits, and decide held instances (no-route) anew
-  venturi queue retry 17                         also where a rule says "on_failure: hold": it is sent as received
+  venturi queue retry 17                         also what a rule holds (on_failure: hold, beyond: hold): it is sent
+                                                 as received
   venturi queue resend 17 18                     send again what was delivered
   venturi queue resend --study 1.2.840.1 --destination pacs
+  venturi queue ls --state all --sop 2.25.1      what a SOP Instance UID is: the one received, or a lossy copy's
 """
 STATES = ("pending", "held", "delivered", "committed", "all")
 
@@ -57,6 +61,7 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     """Options that choose deliveries."""
     parser.add_argument("--destination", default="", help="only to this destination")
     parser.add_argument("--study", default="", metavar="UID", help="only of this study")
+    parser.add_argument("--sop", default="", metavar="UID", help="only this SOP Instance, or this lossy copy")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,17 +81,15 @@ def ls(ledger: Ledger, args: argparse.Namespace) -> int:
     """List."""
     # Held ones first, and each state with a limit of its own: a backlog must not hide what waits for a person.
     states = {None: ("held", "pending"), "all": ("",)}.get(args.state, (args.state,))
+    meant = Filter(study_instance_uid=args.study, sop_instance_uid=args.sop, limit=args.limit)
     rows = [
         row
         for state in states
-        for row in ledger.deliveries(
-            Filter(destination=args.destination, study_instance_uid=args.study, state=state, limit=args.limit)
-        )
+        for row in ledger.deliveries(replace(meant, destination=args.destination, state=state))
     ]
     held = []
     if not args.destination and args.state in {None, "held", "all"}:
-        which = Filter(state="held", study_instance_uid=args.study, limit=args.limit)
-        held = ledger.instances(which)
+        held = ledger.instances(replace(meant, state="held"))
     if args.json:
         print(as_json({"deliveries": rows, "held_instances": held}))
         return 0
@@ -103,12 +106,6 @@ def delivery_table(rows: list[DeliveryRow]) -> object:
     """Deliveries, a line each, readable at 80 columns."""
     made = table("deliveries", "id>", "received", "what", "to", "state", "how it went")
     for row in rows:
-        if row.state in {State.HELD, State.PENDING} and row.status:
-            how = f"{row.status} {row.detail}".strip()
-        elif row.reason:
-            how = done(row.reason)
-        else:
-            how = f"{short(row.transfer_syntax)} {saving(row.size_before, row.size_after)}"
         tries = f", {row.tries} tries" if row.tries > 1 else ""
         state = f"{row.state}{tries}".replace(" ", NO_BREAK)
         made.add_row(
@@ -117,9 +114,21 @@ def delivery_table(rows: list[DeliveryRow]) -> object:
             f"{row.modality or 'object'} from {row.peer}",
             row.destination,
             f"[red]{state}[/]" if row.state == State.HELD else state,
-            escape(how),
+            escape(how(row)),
         )
     return made
+
+
+def how(row: DeliveryRow) -> str:
+    """How it went, or what goes, in few words."""
+    if row.state in {State.HELD, State.PENDING} and row.status:
+        return f"{row.status} {row.detail}".strip()
+    if row.reason:
+        return done(row.reason, row.proof)
+    if row.sent_original:
+        return f"as received: not taken as {short(row.transfer_syntax)}"
+    mark = {Proof.BOUND: ", lossy", Proof.NONE: ", not proven"}.get(Proof(row.proof), "")
+    return f"{short(row.transfer_syntax)} {saving(row.size_before, row.size_after)}{mark}"
 
 
 def held_table(rows: list[InstanceRow]) -> object:
@@ -153,8 +162,11 @@ def show(ledger: Ledger, args: argparse.Namespace) -> int:
         ("received", f"{moment(row.received_at)} from {row.peer}"),
         ("as", str(lookup(row.source_syntax))),
         ("to", f"{row.destination} by rule {row.rule!r}"),
-        ("encoded", f"{lookup(row.transfer_syntax)}, proof: {row.proof}"),
+        ("encoded", f"{lookup(row.transfer_syntax)}, {PROOFS[Proof(row.proof)]}"),
+        ("lossy", lost(row.lossy, row.sop_instance_uid) if row.lossy else ""),
         ("as received because", row.reason),
+        ("in words", row.reason_detail),
+        ("sent", "the original: the destination does not take what was encoded" if row.sent_original else ""),
         ("size", f"{row.size_before:,} -> {row.size_after:,} bytes"),
         ("status", row.status),
         ("detail", row.detail),
@@ -176,13 +188,17 @@ def show(ledger: Ledger, args: argparse.Namespace) -> int:
 def again(ledger: Ledger, args: argparse.Namespace) -> int:
     """Retry or resend, and say how many."""
     which = Filter(
-        ids=tuple(args.ids), destination=args.destination, study_instance_uid=args.study, limit=1 << 30
+        ids=tuple(args.ids),
+        destination=args.destination,
+        study_instance_uid=args.study,
+        sop_instance_uid=args.sop,
+        limit=1 << 30,
     )
-    everything = not (args.ids or args.destination or args.study)
+    everything = not (args.ids or args.destination or args.study or args.sop)
     who = getpass.getuser()
     if args.action == "resend":
         if everything:
-            print("say which: numbers, --destination or --study", file=sys.stderr)
+            print("say which: numbers, --destination, --study or --sop", file=sys.stderr)
             return 2
         print(f"{ledger.resend(which, who)} deliveries will be sent again")
         return 0

@@ -67,8 +67,14 @@ def fields(glance: Glance, running: dict[str, Any]) -> dict[str, Any]:
             for (destination, state), count in totals.deliveries.items()
         ],
         "renditions": [
-            {"transfer_syntax": uid, "name": str(lookup(uid)), "reason": reason, "count": count}
-            for (uid, reason), count in totals.renditions.items()
+            {
+                "transfer_syntax": uid,
+                "name": str(lookup(uid)),
+                "reason": reason,
+                "proof": proof,
+                "count": count,
+            }
+            for (uid, reason, proof), count in totals.renditions.items()
         ],
         "bytes_received": totals.bytes_received,
         "pixel_bytes_before": totals.bytes_before,
@@ -101,8 +107,8 @@ def show(glance: Glance, running: dict[str, Any]) -> None:
         console.print(deliveries)
     if totals.renditions:
         renditions = table("renditions", "transfer syntax", "what was done", "count>")
-        for (uid, reason), count in sorted(totals.renditions.items(), key=lambda item: -item[1]):
-            renditions.add_row(str(lookup(uid)), done(reason), f"{count:,}")
+        for (uid, reason, proof), count in sorted(totals.renditions.items(), key=lambda item: -item[1]):
+            renditions.add_row(str(lookup(uid)), done(reason, proof), f"{count:,}")
         console.print(renditions)
     if glance.held:
         console.print(f"[red]{glance.held} held[/]: venturi queue ls --state held")

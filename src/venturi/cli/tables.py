@@ -14,9 +14,17 @@ from venturi.dataset.syntaxes import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     lookup,
 )
+from venturi.model import Lossy, Proof
 
 console = Console(highlight=False)
 NO_BREAK = "\N{NO-BREAK SPACE}"
+PROOFS = {
+    Proof.ORIGINAL: "the received bytes",
+    Proof.PIXELS: "every pixel proven equal",
+    Proof.BOUND: "every error proven within its bound",
+    Proof.NONE: "NOT PROVEN: no pixel was compared",
+}
+"""How a rendition is known to be right, in words."""
 _SHORT = {
     IMPLICIT_VR_LITTLE_ENDIAN: "Implicit LE",
     EXPLICIT_VR_LITTLE_ENDIAN: "Explicit LE",
@@ -55,6 +63,14 @@ def clock(seconds: float) -> str:
 def saving(before: int, after: int) -> str:
     """How much smaller: ``-63%``; nothing where there was nothing."""
     return f"{(after - before) / before:+.0%}" if before else ""
+
+
+def lost(lossy: Lossy, sop_instance_uid: str) -> str:
+    """What a lossy rendition of the instance with that UID lost, and who it is now."""
+    psnr = "nothing differs" if lossy.psnr_db is None else f"PSNR {lossy.psnr_db:.1f} dB"
+    same = lossy.sop_instance_uid == sop_instance_uid
+    name = "same SOP Instance UID" if same else f"new SOP Instance UID {lossy.sop_instance_uid}"
+    return f"no sample differs by more than {lossy.max_error}, {psnr}, {lossy.ratio:.2f}:1, {name}"
 
 
 def table(title: str, *columns: str) -> Table:

@@ -32,17 +32,19 @@ class LedgerCollector(Collector):
         yield deliveries
         renditions = GaugeMetricFamily(
             "venturi_renditions",
-            "Renditions by transfer syntax; reason says why as received",
-            labels=["syntax", "reason"],
+            "Renditions by transfer syntax; reason says why as received, proof how it is known to be right",
+            labels=["syntax", "reason", "proof"],
         )
-        for (syntax, reason), count in totals.renditions.items():
-            renditions.add_metric([str(lookup(syntax)), reason], count)
+        for (syntax, reason, proof), count in totals.renditions.items():
+            renditions.add_metric([str(lookup(syntax)), reason, proof], count)
         yield renditions
         yield GaugeMetricFamily(
             "venturi_received_bytes", "Dataset bytes received", value=totals.bytes_received
         )
         yield GaugeMetricFamily(
-            "venturi_pixel_bytes_before", "Pixel bytes before transcoding", value=totals.bytes_before
+            "venturi_pixel_bytes_before",
+            "Pixel Data bytes as received, of what was transcoded",
+            value=totals.bytes_before,
         )
         yield GaugeMetricFamily(
             "venturi_pixel_bytes_after", "Pixel bytes after transcoding", value=totals.bytes_after

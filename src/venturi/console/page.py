@@ -37,6 +37,7 @@ def render(glance: Glance) -> str:
     """The whole page."""
     totals = glance.totals
     saved = 1 - totals.bytes_after / totals.bytes_before if totals.bytes_before else 0.0
+    change = f"{saved:.0%} saved" if saved >= 0 else f"{-saved:.0%} more"  # what is decompressed grows
     held = (
         f"<p class=bad>{glance.held} held: see <code>venturi queue ls --state held</code></p>"
         if glance.held
@@ -44,8 +45,8 @@ def render(glance: Glance) -> str:
     )
     deliveries = [[d, s, f"{n:,}"] for (d, s), n in sorted(totals.deliveries.items())]
     renditions = [
-        [str(lookup(uid)), done(reason), f"{n:,}"]
-        for (uid, reason), n in sorted(totals.renditions.items(), key=lambda item: -item[1])
+        [str(lookup(uid)), done(reason, proof), f"{n:,}"]
+        for (uid, reason, proof), n in sorted(totals.renditions.items(), key=lambda item: -item[1])
     ]
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5>"
@@ -54,7 +55,7 @@ def render(glance: Glance) -> str:
         f"<p>{sum(totals.instances.values()):,} instances, {totals.bytes_received / 1e6:,.1f} MB received; "
         f"{glance.waiting:,} deliveries waiting; {glance.free_fraction:.0%} of the spool free.</p>"
         f"<p>Pixel data {totals.bytes_before / 1e6:,.1f} MB became {totals.bytes_after / 1e6:,.1f} MB: "
-        f"{saved:.0%} saved.</p><div class=bar><i style='width:{saved:.0%}'></i></div>"
+        f"{change}.</p><div class=bar><i style='width:{max(saved, 0.0):.0%}'></i></div>"
         f"<h2>Deliveries</h2>{table(['destination', 'state', 'count'], deliveries, 'Nothing has been received yet.')}"
         f"<h2>Renditions</h2>{table(['transfer syntax', 'what was done', 'count'], renditions, 'None yet.')}"
     )

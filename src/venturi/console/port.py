@@ -3,13 +3,19 @@
 from dataclasses import dataclass
 
 from venturi.ledger.port import Totals
-from venturi.model import Reason
+from venturi.model import Proof, Reason
+
+_PROVEN = {
+    Proof.PIXELS: "transcoded and proven",
+    Proof.BOUND: "lossy, every error within its bound",
+    Proof.NONE: "transcoded, not proven",
+}
 
 
-def done(reason: str) -> str:
-    """What was done to make a rendition, from its reason: transcoded, or as received and why."""
+def done(reason: str, proof: str) -> str:
+    """What was done to make a rendition, from its reason and its proof: transcoded, or as received and why."""
     if not reason:
-        return "transcoded and proven"
+        return _PROVEN[Proof(proof)]
     return "as received" if reason == Reason.ASKED else f"as received: {reason}"
 
 
