@@ -30,8 +30,10 @@ from venturi.ledger.port import Filter, State
 from venturi.ledger.sql import SqlLedger, open_ledger
 from venturi.model import AS_RECEIVED, Decision, Envelope, Instance, Judgement, Outcome, Proof, Reason, Target
 from venturi.spool.local import LocalSpool
+from venturi.transcode.engine import Engine
 
 JPEG_LS = "1.2.840.10008.1.2.4.80"
+NEAR_LOSSLESS = Target("1.2.840.10008.1.2.4.81", (("jls_error", 2), ("lossy_max_error", 2.0)))
 SOON = Backoff(first_s=0.2, ceiling_s=0.5)
 
 
@@ -65,6 +67,14 @@ class Node:
         draft.commit()
         sha256 = hashlib.sha256(data).hexdigest()
         return target, Outcome(target, meta.transfer_syntax, len(data), sha256, proof=Proof.PIXELS)
+
+    def transcode(self, instance: Instance, target: Target) -> Outcome:
+        """What the transcoder makes of an instance."""
+        draft = self.spool.draft_rendition(instance, target)
+        outcome = Engine().transcode(self.spool.materialise(instance), target, draft.path)
+        assert outcome.transcoded, outcome
+        draft.commit()
+        return outcome
 
     def decide(self, instance: Instance, destination: str, outcome: Outcome) -> None:
         """As if the rules had decided."""
@@ -134,8 +144,8 @@ def peer(port: int, title: str = "ANY-SCP") -> Peer:
     return Peer(ae_title=(title,), host="127.0.0.1", port=port)
 
 
-def folder_of(path: Path, **more: str) -> Folder:
-    return Folder(FolderDestination(folder=path, **more))
+def folder_of(folder: Path, **more: str) -> Folder:
+    return Folder(FolderDestination(folder=folder, **more))
 
 
 # --- folder ---
@@ -219,6 +229,39 @@ def test_replace_puts_the_new_bytes_in_place(tmp_path: Path, corpus: Path, node:
     assert late.detail == f"{first.detail} (not replaced: a later receipt is there)"
     (only,) = (tmp_path / "archive").rglob("*.dcm")
     assert hashlib.sha256(dataset_bytes(only)).hexdigest() == second.sha256
+
+
+def test_a_lossy_copy_has_a_file_of_its_own_name(tmp_path: Path, corpus: Path, node: Node) -> None:
+    instance = node.receive(sample(corpus, "MR_small.dcm"))
+    outcome = node.transcode(instance, NEAR_LOSSLESS)
+    assert outcome.lossy is not None
+    new, old = outcome.lossy.sop_instance_uid, instance.envelope.sop_instance_uid
+    where = folder_of(tmp_path / "archive", path="{SOPInstanceUID}.dcm", on_conflict="hold")
+    copy, original, again = where.deliver(
+        [node.parcel(instance, outcome), node.parcel(instance), node.parcel(instance, outcome)]
+    )
+    assert (copy.detail, original.detail) == (f"{new}.dcm", f"{old}.dcm")
+    assert again.detail == f"{new}.dcm (already there)"
+    written = dcmread(tmp_path / "archive" / copy.detail)
+    assert written.SOPInstanceUID == written.file_meta.MediaStorageSOPInstanceUID == new
+    assert written.SourceImageSequence[0].ReferencedSOPInstanceUID == old
+    assert written.LossyImageCompression == "01"
+    assert dcmread(tmp_path / "archive" / original.detail).SOPInstanceUID == old
+    assert run("dcmftest", tmp_path / "archive" / copy.detail).returncode == 0
+
+
+def test_a_lossy_copy_that_keeps_its_uid_is_kept_beside_the_original(
+    tmp_path: Path, corpus: Path, node: Node
+) -> None:
+    instance = node.receive(sample(corpus, "MR_small.dcm"))
+    keep = Target(NEAR_LOSSLESS.transfer_syntax, (*NEAR_LOSSLESS.parameters, ("lossy_uid", "keep")))
+    outcome = node.transcode(instance, keep)
+    where = folder_of(tmp_path / "archive", path="{SOPInstanceUID}.dcm")
+    original, copy = where.deliver([node.parcel(instance), node.parcel(instance, outcome)])
+    assert original.detail == f"{instance.envelope.sop_instance_uid}.dcm"
+    assert copy.detail.startswith(
+        f"{instance.envelope.sop_instance_uid}.{outcome.sha256[:8]}.dcm (the name was"
+    )
 
 
 @pytest.mark.parametrize("harm", ["a flipped bit", "a lost end", "added bytes"])
@@ -351,16 +394,57 @@ def test_a_peer_that_never_answers_is_later(corpus: Path, node: Node) -> None:
     assert receipt.ending is Ending.LATER
 
 
+def test_a_lossy_copy_is_sent_under_its_own_uid(corpus: Path, node: Node) -> None:
+    instance = node.receive(sample(corpus, "MR_small.dcm"))
+    outcome = node.transcode(instance, NEAR_LOSSLESS)
+    assert outcome.lossy is not None
+    seen: list[bytes] = []
+    uids: list[str] = []
+    with answering(
+        0, seen, uids, syntaxes=[str(NEAR_LOSSLESS.transfer_syntax), "1.2.840.10008.1.2.1"]
+    ) as port:
+        receipts = list(
+            Dicom(peer(port), "VENTURI", 10).deliver([node.parcel(instance, outcome), node.parcel(instance)])
+        )
+    assert [(one.ending, one.sent_original) for one in receipts] == [(Ending.DELIVERED, False)] * 2
+    assert uids == [outcome.lossy.sop_instance_uid, instance.envelope.sop_instance_uid]
+    for data, uid in zip(seen, uids, strict=True):
+        assert uid.encode() in data
+    assert hashlib.sha256(seen[0]).hexdigest() == outcome.sha256
+
+
+def test_a_peer_that_takes_no_lossy_syntax_gets_the_original_under_its_uid(corpus: Path, node: Node) -> None:
+    instance = node.receive(sample(corpus, "MR_small.dcm"))
+    outcome = node.transcode(instance, NEAR_LOSSLESS)
+    seen: list[bytes] = []
+    uids: list[str] = []
+    node.decide(instance, "there", outcome)
+    with (
+        answering(0, seen, uids, syntaxes=["1.2.840.10008.1.2.1"]) as port,
+        courier(node, Dicom(peer(port), "VENTURI", 10)),
+    ):
+        until(lambda: node.states() == [State.DELIVERED])
+    assert uids == [instance.envelope.sop_instance_uid]
+    assert hashlib.sha256(seen[0]).hexdigest() == instance.sha256
+    (row,) = node.ledger.deliveries(Filter())
+    assert (row.sent_original, row.lossy) == (True, outcome.lossy)
+
+
 @contextlib.contextmanager
-def answering(status: int, seen: list[bytes]) -> Iterator[int]:
-    """A peer that answers every C-STORE with one status."""
+def answering(
+    status: int, seen: list[bytes], uids: list[str] | None = None, syntaxes: list[str] | None = None
+) -> Iterator[int]:
+    """A peer that answers every C-STORE with one status; ``uids`` are the Affected SOP Instance UIDs it saw."""
 
     def store(event: evt.Event) -> int:
         seen.append(event.request.DataSet.getvalue())
+        if uids is not None:
+            uids.append(str(event.request.AffectedSOPInstanceUID))
         return status
 
     ae = AE("ANY-SCP")
-    ae.supported_contexts = AllStoragePresentationContexts
+    for context in AllStoragePresentationContexts:
+        ae.add_supported_context(context.abstract_syntax, syntaxes or context.transfer_syntax)
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
     assert server is not None
     try:
