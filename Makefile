@@ -1,11 +1,12 @@
 # make run    set up, and run the node on its default configuration
 # make test   set up, and run every check: lint, types, import contracts, tests
 # make demo   set up, and watch a node work on sample images
+# make docs   set up, and try every kind of image in every syntax: the table in docs/transcoding.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run demo test lint unit peers lock clean
+.PHONY: run demo test lint unit docs peers lock clean
 
 run: .venv/ready
 	$(BIN)/venturi run -c config/venturi.yaml
@@ -13,8 +14,8 @@ run: .venv/ready
 demo: .venv/ready
 	$(BIN)/venturi demo
 
-test: lint peers
-	$(BIN)/pytest
+test: lint peers unit
+	$(BIN)/pytest tests/integration
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -23,7 +24,12 @@ lint: .venv/ready
 	$(BIN)/lint-imports
 
 unit: .venv/ready
-	$(BIN)/pytest tests/unit tests/conformance
+	$(BIN)/pytest -n auto tests/unit tests/conformance
+
+docs: .venv/ready
+	$(BIN)/venturi codecs --try --markdown > .venv/table.md
+	sed -i -e '/markdown: begin -->/,/markdown: end -->/{/markdown: begin -->/!{/markdown: end -->/!d}}' \
+		-e '/markdown: begin -->/r .venv/table.md' docs/transcoding.md
 
 peers:
 	./.ci/peers
