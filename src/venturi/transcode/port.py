@@ -1,10 +1,10 @@
-"""What the transcode room offers: one object, several targets, proven outcomes; and which codecs it has."""
+"""What the transcode room offers: proven outcomes, a crew of workers that makes them, and which codecs there are."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from venturi.model import Outcome, Target
+from venturi.model import Instance, Judgement, Outcome, Target
 
 
 class Transcoder(Protocol):
@@ -17,6 +17,77 @@ class Transcoder(Protocol):
         ``Reason``, and then there is no file at ``output``. OSError passes through (a full disk is not the
         object's fault).
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A job: decide for an instance of the spool, and make what its destinations should get."""
+
+    instance: Instance
+
+    @property
+    def name(self) -> str:
+        """For the log."""
+        return self.instance.id
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the dataset."""
+        return self.instance.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Compress:
+    """A job: make of one Part 10 file another one, whatever becomes of it: a rendition, or the same bytes again."""
+
+    name: str
+    """For the log: no path, which may name a patient."""
+    source: str
+    output: str
+    """A file that does not exist yet, in a folder that does; its name ends in ``.part``."""
+    size_bytes: int
+    """Of the source."""
+    target: Target | None = None
+    """None: what the rules of the configuration say for ``destination``."""
+    destination: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """The answer to ``Compress``. ``output`` is there, not synced, unless ``outcome.hold``."""
+
+    name: str
+    """The job's."""
+    outcome: Outcome
+    rule: str = ""
+    """Which rule decided, where rules did."""
+
+
+Job = Judge | Compress
+Answer = Judgement | Compressed
+
+
+class Crew(Protocol):
+    """Workers, one a core, each with a thread of this process that waits for it.
+
+    The frames of one large object are spread over those that have nothing else to do. A job that ends its worker is
+    tried once more, alone, and then passed on as received (reason ``worker-died``).
+
+    Whoever makes one gives ``finish(job, answer)``, called from those threads: with the answer, or with what the
+    worker raised (Damaged, SpoolFull, SpoolFailed, OSError), or with WorkerDied where not even passing it on worked.
+    """
+
+    def room(self) -> int:
+        """How many more jobs it takes before ``put`` blocks."""
+
+    def put(self, job: Job) -> None:
+        """Give it a job. Raises RuntimeError where it is broken: workers can't be started, or ``finish`` raised."""
+
+    def take_back(self) -> list[Job]:
+        """Have back the jobs nobody has begun."""
+
+    def close(self) -> None:
+        """Wait until the jobs it has are done, and end the workers. Raises RuntimeError as ``put`` does."""
 
 
 @dataclass(frozen=True, slots=True)

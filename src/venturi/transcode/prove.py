@@ -11,25 +11,17 @@ Bits that are neither pixels nor elements (a codestream's padding, a comment mar
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from venturi.dataset import encapsulate
-from venturi.dataset.encapsulate import Fragment
-from venturi.dataset.scan import PIXEL_DATA, Buffer, Element, name
-from venturi.errors import Malformed
 from venturi.model import Lossy, Reason
-from venturi.transcode.attributes import may_change
+from venturi.transcode import prove_header
 from venturi.transcode.dataset_file import DatasetFile
 from venturi.transcode.frames import Frame, pixels, rebuild, unused_bits_are_clean
 from venturi.transcode.plan import Plan
 from venturi.transcode.refusal import Refused, blame
-
-_CHUNK_BYTES = 1 << 20
-_EXTENDED = (0x7FE00001, 0x7FE00002)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,96 +39,21 @@ class Proven:
 
 def prove(plan: Plan, result: DatasetFile) -> Proven:
     """Prove a rendition. With ``prove: none`` the pixels are left out, and nothing else. Raises Refused, OSError."""
-    try:
-        found = result.elements()
-        fragments, pixel_bytes = _fragments(plan, result, found)
-        _same_instance(plan, result)
-        _same_elements(plan, result.data, found)
-    except Malformed as error:
-        raise _failed(f"the rendition: {error}") from error
+    found = prove_header.read(plan, result)
     measured = _Measured()
-    for index, fragment in enumerate(fragments):
+    for index, fragment in enumerate(found.fragments):
         codestream = bytes(result.data[fragment.offset : fragment.offset + fragment.length])
         with blame(Reason.PROOF_FAILED, f"frame {index}"):
             problem = plan.encoder.check(codestream, plan.image, plan.options)
         if problem:
-            raise _failed(f"frame {index}: {problem}")
+            raise prove_header.failed(f"frame {index}: {problem}")
         if plan.wishes.prove != "none":
             _same_pixels(plan, index, codestream, measured)
         plan.original.pixels.forget(index)
         result.forget(fragment.offset, fragment.offset + fragment.length)
-    lossy = measured.lossy(plan, pixel_bytes) if plan.derivation else None
-    _changed_as_wanted(plan, lossy, result.data, found)
-    return Proven(result.sha256, result.size_bytes, pixel_bytes, lossy)
-
-
-def _failed(detail: str) -> Refused:
-    return Refused(Reason.PROOF_FAILED, detail)
-
-
-def _fragments(plan: Plan, result: DatasetFile, found: Sequence[Element]) -> tuple[Sequence[Fragment], int]:
-    by_tag = {element.tag: element for element in found}
-    pixel_data = by_tag.get(PIXEL_DATA)
-    if pixel_data is None or pixel_data.vr != plan.pixel_data_vr:
-        raise _failed(f"there is no Pixel Data of VR {plan.pixel_data_vr}")
-    size = pixel_data.end - pixel_data.value
-    if plan.encapsulated:
-        tables = [by_tag[tag] for tag in _EXTENDED if tag in by_tag]
-        if len(tables) != (2 if plan.extended else 0):
-            raise _failed("an extended offset table is missing, or there for no reason")
-        extended = (tables[0], tables[1]) if plan.extended else None
-        return encapsulate.frames(result.data, pixel_data, plan.image.frames, extended), size
-    expected = plan.image.pixel_bytes
-    if pixel_data.length != expected + expected % 2:
-        raise _failed(f"Pixel Data has {pixel_data.length} bytes, not {expected}")
-    length = plan.image.frame_bytes
-    return [Fragment(pixel_data.value + index * length, length) for index in range(plan.image.frames)], size
-
-
-def _same_instance(plan: Plan, result: DatasetFile) -> None:
-    wanted = plan.meta()
-    if result.meta.transfer_syntax != wanted.transfer_syntax:
-        raise _failed("the file meta group names another transfer syntax")
-    if result.meta != wanted:
-        raise _failed("the file meta group names another instance, or other senders")
-
-
-def _same_elements(plan: Plan, after: Buffer, found: Sequence[Element]) -> None:
-    """Every element that may not change is there, and byte for byte the same."""
-    fault = plan.original.conversion_fault()
-    if fault:
-        raise _failed(f"the header, converted: {fault}")
-    before, changing = plan.original.header, may_change(plan.encoder)
-    kept = [element for element in plan.original.elements if element.tag not in changing]
-    written = [element for element in found if element.tag not in changing]
-    if [element.tag for element in kept] != [element.tag for element in written]:
-        raise _failed("an element was lost or added")
-    for old, new in zip(kept, written, strict=True):
-        if not _same_bytes(before, old, after, new):
-            raise _failed(f"{name(old.tag)} differs")
-
-
-def _same_bytes(before: Buffer, old: Element, after: Buffer, new: Element) -> bool:
-    size = old.end - old.start
-    if size != new.end - new.start:
-        return False
-    return all(
-        before[old.start + at : min(old.start + at + _CHUNK_BYTES, old.end)]
-        == after[new.start + at : min(new.start + at + _CHUNK_BYTES, new.end)]
-        for at in range(0, size, _CHUNK_BYTES)
-    )
-
-
-def _changed_as_wanted(plan: Plan, lossy: Lossy | None, after: Buffer, found: Sequence[Element]) -> None:
-    """Each element that may change, Pixel Data and its offset tables aside, is exactly what it should be now."""
-    wanted = plan.changes(lossy)
-    before = plan.original.header
-    own = {PIXEL_DATA, *(_EXTENDED if plan.extended else ())}
-    was = {e.tag: bytes(before[e.start : e.end]) for e in plan.original.elements if e.tag != PIXEL_DATA}
-    now = {e.tag: bytes(after[e.start : e.end]) for e in found if e.tag not in own}
-    for tag in may_change(plan.encoder) - own:
-        if now.get(tag) != wanted.get(tag, was.get(tag)):
-            raise _failed(f"{name(tag)} is not what it should be")
+    lossy = measured.lossy(plan, found.pixel_bytes) if plan.derivation else None
+    prove_header.changed_as_wanted(plan, result, found, lossy)
+    return Proven(result.sha256, result.size_bytes, found.pixel_bytes, lossy)
 
 
 class _Measured:
@@ -168,7 +85,9 @@ def _same_pixels(plan: Plan, index: int, codestream: bytes, measured: _Measured)
     same = native == original
     if not same.all():
         wrong, first = int(np.count_nonzero(~same)), int(same.argmin())
-        raise _failed(f"frame {index}: {wrong} of {image.frame_bytes} bytes differ, first at {first}")
+        raise prove_header.failed(
+            f"frame {index}: {wrong} of {image.frame_bytes} bytes differ, first at {first}"
+        )
 
 
 def _within_bound(
