@@ -27,7 +27,7 @@ from venturi.rules.units import size_bytes
             ("00400275", "0019000c:A.B", "00080060"),
             "CS",
         ),
-        ("(6000,0010)", ("60000010",), "UN"),
+        ("(6000,0010)", ("60000010",), "US"),
     ],
 )
 def test_a_key_is_a_path(text: str, path: tuple[str, ...], vr: str) -> None:

@@ -14,8 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from pydicom.datadict import tag_for_keyword
-
+from venturi.dataset.dictionary import tags as known_tags
 from venturi.rules.keys import suggest_keyword
 
 Values = Callable[[str], tuple[str, ...] | None]
@@ -68,7 +67,7 @@ class PathTemplate:
                 raise self._wrong(f"{literal!r} has characters that don't belong in a file name")
         tags, escaped = [], set()
         for keyword in keywords:
-            tag = tag_for_keyword(keyword) if keyword else None  # some retired elements have no keyword
+            tag = known_tags().get(keyword)
             if tag is None:
                 raise self._wrong(f"{keyword!r} is not an attribute's keyword{suggest_keyword(keyword)}")
             tags.append(f"{tag:08x}")

@@ -7,8 +7,7 @@ side *says*. Difference is told in words, without any value; nothing is raised, 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from pydicom.datadict import dictionary_VR
-
+from venturi.dataset.dictionary import vr_of
 from venturi.dataset.scan import DEEPEST, EXPLICIT_LE, Buffer, Element, Encoding, items, name, scan
 from venturi.errors import Malformed
 
@@ -122,7 +121,7 @@ def _known(tag: int) -> tuple[str, ...]:
     if tag // 0x10000 % 2:
         return ("LO",) if tag % 0x10000 in range(0x10, 0x100) else ("UN",)
     try:
-        vrs = tuple(dictionary_VR(tag).split(" or "))
+        vrs = tuple(vr_of(tag).split(" or "))
     except KeyError:
         return ("UN",)
     return ("OW",) if "OW" in vrs else vrs

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from venturi.dataset.contents import STEPS, let_go
 from venturi.dataset.scan import Buffer, Element, name
 from venturi.errors import Malformed, Permanent
 
@@ -62,23 +63,26 @@ class FrameWriter:
 
     def add(self, frame: bytes) -> None:
         """Write one frame as one fragment, padded to even length. Raises OffsetTooLarge."""
-        padded = len(frame) + len(frame) % 2
-        if padded > _MOST or (self._next > _MOST and not self._extended):
+        self.count(len(frame) + len(frame) % 2)
+        write_item(self._out, frame)
+
+    def count(self, length: int) -> None:
+        """Take an item of such a length as written, by whoever writes it to ``out`` next. Raises OffsetTooLarge."""
+        if length > _MOST or (self._next > _MOST and not self._extended):
             raise OffsetTooLarge(
-                f"frame {len(self._offsets)} of {padded} bytes would be at offset {self._next} in Pixel Data"
+                f"frame {len(self._offsets)} of {length} bytes would be at offset {self._next} in Pixel Data"
             )
         self._offsets.append(self._next)
-        self._lengths.append(padded)
-        self._out.write(_ITEM.pack(*_ITEM_TAG, padded))
-        self._out.write(frame)
-        self._out.write(bytes(padded - len(frame)))
-        self._next += 8 + padded
+        self._lengths.append(length)
+        self._next += 8 + length
 
     def finish(self) -> None:
         """Write the delimiter and fill in the tables. Raises ValueError unless all frames were added."""
         if len(self._offsets) != self._frames:
             raise ValueError(f"{len(self._offsets)} of {self._frames} frames were added")
         self._out.write(_END)
+        if self._offsets == [0] and not self._extended:
+            return  # the table says so already
         end = self._out.tell()
         entry = "Q" if self._extended else "L"
         for table, entries in zip(self._tables, (self._offsets, self._lengths), strict=False):
@@ -89,6 +93,22 @@ class FrameWriter:
     def _reserve(self, size_bytes: int) -> None:
         self._tables.append(self._out.tell())
         self._out.write(bytes(size_bytes))
+
+
+def write_item(out: BinaryIO, frame: bytes) -> int:
+    """Write one frame as an item, padded to even length; how many bytes that is. Raises OffsetTooLarge."""
+    padding = len(frame) % 2
+    if len(frame) + padding > _MOST:
+        raise OffsetTooLarge(f"a frame of {len(frame)} bytes")
+    out.write(_ITEM.pack(*_ITEM_TAG, len(frame) + padding))
+    out.write(frame)
+    out.write(bytes(padding))
+    return 8 + len(frame) + padding
+
+
+def item_length(header: bytes) -> int:
+    """Read the length from the 8 bytes before an item's value. Raises Malformed."""
+    return _item(header, 0, 8 + _MOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +138,8 @@ def frames(
         if first + entry != expected:
             raise Malformed(f"entry {index} of the {what} offset table is {entry}, not {expected - first}")
         length = _item(buffer, expected, pixel_data.end)
+        if index % STEPS == 0:
+            let_go(buffer)
         if lengths is not None and lengths[index] != length:
             raise Malformed(f"entry {index} of the offset table's lengths is {lengths[index]}, not {length}")
         found.append(Fragment(expected + 8, length))

@@ -21,8 +21,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from io import BytesIO
 
-from pydicom.datadict import dictionary_VR
-
+from venturi.dataset.dictionary import vr_of
 from venturi.dataset.scan import DEEPEST, Buffer, Element, Encoding, items, name, scan
 from venturi.errors import Malformed, Permanent
 
@@ -198,7 +197,7 @@ def _implicit_vr(tag: int) -> str:
     if tag >> 16 & 1:
         return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"  # private creators: PS3.5 7.8.1
     try:
-        vr = dictionary_VR(tag)
+        vr = vr_of(tag)
     except KeyError:
         return "UN"
     return "OW" if " or " in vr and vr != _US_OR_SS else vr

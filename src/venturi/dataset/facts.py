@@ -14,14 +14,15 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pydicom.datadict import dictionary_VR, private_dictionary_VR
-
 from venturi.dataset import charsets, inflate, part10
+from venturi.dataset.contents import contents
+from venturi.dataset.dictionary import private_vr_of, vr_of
 from venturi.dataset.scan import Buffer, Element, Encoding, encoding_of, items, scan
 from venturi.dataset.syntaxes import lookup
 from venturi.dataset.uids import valid_uid
@@ -230,9 +231,9 @@ class FileHeader:
 
 def read_header(path: Path) -> FileHeader:
     """Open the header of a Part 10 file. Raises Malformed where it is none, OSError where unreadable."""
-    with path.open("rb") as file:
-        meta, offset = part10.read(file)
-        buffer: Buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    data = contents(path)
+    buffer: Buffer = data
+    meta, offset = part10.read(BytesIO(data) if isinstance(data, bytes) else data)
     syntax = lookup(meta.transfer_syntax)
     if syntax.deflated:
         inflated = _inflate(buffer, offset)
@@ -283,11 +284,11 @@ def _vr(level: Level, element: Element, step: str) -> str:
     creator = step.partition(":")[2]
     try:
         if creator:
-            vr = private_dictionary_VR(tag, creator)
+            vr = private_vr_of(tag, creator)
         elif tag >> 16 & 1:
             vr = "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
         else:
-            vr = "UL" if tag & 0xFFFF == 0 else dictionary_VR(tag)
+            vr = "UL" if tag & 0xFFFF == 0 else vr_of(tag)
     except KeyError:
         return "UN"
     if " or " not in vr:

@@ -15,6 +15,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from venturi.dataset.contents import STEPS, let_go
 from venturi.dataset.scan import Buffer, Element
 from venturi.errors import Malformed
 
@@ -75,6 +76,8 @@ def find(
     for index, offset in enumerate(offsets):
         if starts(bytes(buffer[offset : offset + min(lengths[index], _START_BYTES)])):
             begun.append(index)
+        if index % STEPS == 0:
+            let_go(buffer)
     if not begun or begun[0] != 0:
         raise FramesUnclear("the first fragment begins no codestream of this transfer syntax")
     if len(begun) != frames:
@@ -120,6 +123,8 @@ def _fragments(buffer: Buffer, pixel_data: Element) -> "tuple[Part, array[int], 
             raise FramesUnclear(f"fragment {index} has {length} bytes: an odd length")
         offsets.append(offset)
         lengths.append(length)
+        if index % STEPS == 0:
+            let_go(buffer)
     if not offsets:
         raise FramesUnclear("Pixel Data has no fragments")
     return table, offsets, lengths

@@ -9,7 +9,10 @@ AE titles and UIDs come from the network, and a wrong one must not make an image
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
+from mmap import mmap
 from typing import BinaryIO
 
 from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -29,6 +32,8 @@ _SHORT_LENGTH = frozenset(
         *(b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
     )
 )
+_LEAD = struct.Struct("<HH2sH")
+_CUT = "the file ends inside the element of the file meta group at offset {}"
 _PADDING = {b"UI": b"\0"}  # every other text VR is padded with a space (PS3.5 6.2)
 
 
@@ -84,7 +89,7 @@ def encode(meta: FileMeta) -> bytes:
     return b"".join((_PREAMBLE, _element(0x0000, b"UL", struct.pack("<L", len(group))), group))
 
 
-def read(file: BinaryIO) -> tuple[FileMeta, int]:
+def read(file: BinaryIO | mmap) -> tuple[FileMeta, int]:
     """Read the meta group of a Part 10 file; also the offset of its dataset, where ``file`` is left.
 
     Other writers' groups are taken as they are: without a group length, with elements that are not kept here,
@@ -98,29 +103,26 @@ def read(file: BinaryIO) -> tuple[FileMeta, int]:
     end: int | None = None
     offset, last = _START, -1
     found: dict[str, str | bytes] = {}
+    take = file.read
     while end is None or offset < end:
-        tag = _exactly(file, 4, offset) if end is not None else file.read(4)
-        group, element = struct.unpack("<HH", tag) if len(tag) == 4 else (0, 0)
-        if group != 2:
-            if end is not None:
-                raise Malformed(
-                    f"({group:04x},{element:04x}) at offset {offset} is in a file meta group until {end}"
-                )
+        lead = take(4)
+        if end is None and (len(lead) < 4 or lead[:2] != b"\2\0"):
             break
+        element, vr, value, size = _element_from(take, lead, offset, end)
         if element <= last:
             raise Malformed(f"(0002,{element:04x}) at offset {offset} follows (0002,{last:04x})")
-        vr, value, size = _read_value(file, offset, end)
+        offset += size
+        last = element
         if element == 0:
             if (vr, len(value)) != (b"UL", 4):
-                raise Malformed(f"the group length (0002,0000) at offset {offset} is not one UL value")
-            end = offset + size + int(struct.unpack("<L", value)[0])
+                raise Malformed(f"the group length (0002,0000) at offset {_START} is not one UL value")
+            end = offset + int.from_bytes(value, "little")
             if end > _START + 12 + LIMIT_BYTES:
                 raise Malformed(f"the file meta group at offset {_START} claims to end at {end}: too long")
+            take = BytesIO(file.read(end - offset)).read
         elif element in _FIELDS:
             name = _FIELDS[element][1]
             found[name] = value if name == "private_information" else _text(value)
-        offset += size
-        last = element
     if not found.get("transfer_syntax"):
         raise Malformed(f"no Transfer Syntax UID (0002,0010) in the file meta group at offset {_START}")
     file.seek(offset)
@@ -150,30 +152,33 @@ def _text(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape").rstrip("\0 ")
 
 
-def _exactly(file: BinaryIO, count: int, offset: int) -> bytes:
-    data = file.read(count)
-    if len(data) < count:
-        raise Malformed(f"the file ends inside the element of the file meta group at offset {offset}")
-    return data
-
-
-def _read_value(file: BinaryIO, offset: int, end: int | None) -> tuple[bytes, bytes, int]:
-    """Read the element at ``offset`` from behind its tag on: its VR, its value, and its size with the tag."""
-    head = _exactly(file, 4, offset)
-    vr = head[:2]
+def _element_from(
+    take: Callable[[int], bytes], lead: bytes, offset: int, end: int | None
+) -> tuple[int, bytes, bytes, int]:
+    """Read the element at ``offset``, the tag of which is read already: tag, VR, value, and its size with the tag."""
+    lead += take(4)
+    if len(lead) < 8:
+        raise Malformed(_CUT.format(offset))
+    group, element, vr, length = _LEAD.unpack(lead)
+    if group != 2:
+        raise Malformed(f"({group:04x},{element:04x}) at offset {offset} is in a file meta group until {end}")
+    size = 8 + length
     if vr in _LONG_LENGTH:
-        (length,) = struct.unpack("<L", _exactly(file, 4, offset))
+        more = take(4)
+        if len(more) < 4:
+            raise Malformed(_CUT.format(offset))
+        length = int.from_bytes(more, "little")
         size = 12 + length
-    elif vr in _SHORT_LENGTH:
-        (length,) = struct.unpack("<H", head[2:])
-        size = 8 + length
-    else:
+    elif vr not in _SHORT_LENGTH:
         raise Malformed(f"no value representation at offset {offset + 4} (PS3.10 7.1 asks for explicit VR)")
     if offset + size > (end if end is not None else _START + 12 + LIMIT_BYTES):
         raise Malformed(
             f"the element at offset {offset} has {length} bytes: more than the file meta group may have"
         )
-    return vr, _exactly(file, length, offset), size
+    value = take(length)
+    if len(value) < length:
+        raise Malformed(_CUT.format(offset))
+    return element, vr, value, size
 
 
 _VERSION = _element(0x0001, b"OB", b"\0\1")

@@ -11,12 +11,15 @@ one level, whatever the bytes are, so that who keeps them all needs little memor
 """
 
 import struct
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from mmap import mmap
+from operator import attrgetter
 from typing import NamedTuple
 
+from venturi.dataset.contents import STEPS, let_go
 from venturi.dataset.syntaxes import Syntax
 from venturi.errors import Malformed
 
@@ -32,15 +35,16 @@ MOST_ELEMENTS = 1 << 16
 """More at one level are refused: real objects have hundreds, and private ones thousands."""
 
 _UNDEFINED = 0xFFFFFFFF
-_LONG = {
-    vr.encode(): vr for vr in ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
-}
 _SHORT = {
     vr.encode(): vr
     for vr in (
         *("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO"),
         *("LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI", "UL", "US"),
     )
+}
+"""VRs whose length has 16 bits."""
+_LONG = {
+    vr.encode(): vr for vr in ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
 }
 
 
@@ -56,9 +60,13 @@ EXPLICIT_LE = Encoding()
 IMPLICIT_LE = Encoding(implicit_vr=True)
 EXPLICIT_BE = Encoding(big_endian=True)
 
-_TAG = {False: struct.Struct("<HH"), True: struct.Struct(">HH")}
-_U16 = {False: struct.Struct("<H"), True: struct.Struct(">H")}
-_U32 = {False: struct.Struct("<L"), True: struct.Struct(">L")}
+_EXPLICIT = {False: struct.Struct("<HH2sH").unpack_from, True: struct.Struct(">HH2sH").unpack_from}
+"""Tag, VR and a length of 16 bits."""
+_IMPLICIT = {False: struct.Struct("<HHL").unpack_from, True: struct.Struct(">HHL").unpack_from}
+"""Tag and length: also of items and delimiters in explicit VR."""
+_U32 = {False: struct.Struct("<L").unpack_from, True: struct.Struct(">L").unpack_from}
+_NOT_IN_DATASETS = frozenset((0x0000, 0x0002, 0xFFFE, 0xFFFF))
+"""Groups of commands, of the file meta group, and of items."""
 
 
 def encoding_of(syntax: Syntax) -> Encoding:
@@ -82,6 +90,10 @@ class Element(NamedTuple):
     """Of the element with all its delimiters: the next one starts here."""
 
 
+tag_of = attrgetter("tag")
+"""For ``bisect``: the elements of a level ascend."""
+
+
 def name(tag: int) -> str:
     """Write a tag as the standard prints it: ``(7fe0,0010)``."""
     return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
@@ -93,9 +105,19 @@ def scan(
     """Yield the elements of the dataset (or of the item) at ``start`` to ``end``. Raises Malformed."""
     end = len(buffer) if end is None else end
     position, last, count = start, -1, 0
+    unpack, explicit_vr = _EXPLICIT[encoding.big_endian], not encoding.implicit_vr
+    vr_of, make = _SHORT.get, tuple.__new__
     while position < end:
-        tag, vr, value, length = _header(buffer, position, end, encoding)
         count += 1
+        if explicit_vr and end - position >= 8 and count <= MOST_ELEMENTS:
+            # Most elements, all checks at once: whatever is not plainly right, ``_header`` and what follows judge.
+            group, low, letters, length = unpack(buffer, position)
+            tag, vr, after = group << 16 | low, vr_of(letters), position + 8 + length
+            if vr and last < tag and after <= end and group not in _NOT_IN_DATASETS:
+                yield make(Element, (tag, vr, position, position + 8, length, after))
+                position, last = after, tag
+                continue
+        tag, vr, value, length = _header(buffer, position, end, encoding)
         if count > MOST_ELEMENTS:
             raise Malformed(f"more than {MOST_ELEMENTS} elements at one level, at offset {position}")
         if tag <= last:
@@ -109,6 +131,12 @@ def scan(
             after = _skip(buffer, value, end, [_opened(tag, vr, encoding, position)])
         yield Element(tag, vr, position, value, length, after)
         position, last = after, tag
+
+
+def find(elements: Sequence[Element], tag: int) -> Element | None:
+    """The element of that tag among all of a level, if it is there."""
+    index = bisect_left(elements, tag, key=tag_of)
+    return elements[index] if index < len(elements) and elements[index].tag == tag else None
 
 
 def items(
@@ -141,21 +169,18 @@ def _header(buffer: Buffer, position: int, end: int, encoding: Encoding) -> tupl
     if end - position < 8:
         raise Malformed(f"{end - position} bytes at offset {position} are too few for an element")
     big = encoding.big_endian
-    group, element = _TAG[big].unpack_from(buffer, position)
+    group, element, length = _IMPLICIT[big](buffer, position)
     tag, vr, value = group << 16 | element, "", position + 8
-    if encoding.implicit_vr or group == 0xFFFE:
-        (length,) = _U32[big].unpack_from(buffer, position + 4)
-    else:
-        letters = bytes(buffer[position + 4 : position + 6])
+    if not encoding.implicit_vr and group != 0xFFFE:
+        _, _, letters, length = _EXPLICIT[big](buffer, position)
         if letters in _SHORT:
             vr = _SHORT[letters]
-            (length,) = _U16[big].unpack_from(buffer, position + 6)
         elif letters in _LONG:
             vr = _LONG[letters]
             value += 4
             if value > end:
                 raise Malformed(f"{name(tag)} at offset {position} is truncated in its header")
-            (length,) = _U32[big].unpack_from(buffer, position + 8)
+            (length,) = _U32[big](buffer, position + 8)
         else:
             # After a length that lies, tag and VR are six letters of some value, a name's perhaps: not told.
             raise Malformed(f"the element at offset {position} has no valid VR")
@@ -187,6 +212,7 @@ def _opened(tag: int, vr: str, encoding: Encoding, position: int) -> tuple[_Open
 
 def _skip(buffer: Buffer, position: int, end: int, stack: list[tuple[_Open, Encoding]]) -> int:
     """Find the offset behind the delimiter of the stack's bottom; ``position`` is inside of its top."""
+    fragments = 0
     while stack:
         if len(stack) > 2 * DEEPEST:
             raise Malformed(f"sequences are nested deeper than {DEEPEST} at offset {position}")
@@ -211,4 +237,8 @@ def _skip(buffer: Buffer, position: int, end: int, stack: list[tuple[_Open, Enco
                     raise Malformed(f"the fragment at offset {position} has no length")
                 stack.append((_Open.ITEM, encoding))
             position = value + (length or 0)
+            if kind is _Open.FRAGMENTS:
+                fragments += 1
+                if fragments % STEPS == 0:
+                    let_go(buffer)
     return position

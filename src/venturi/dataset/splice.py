@@ -6,10 +6,11 @@ the output; what the source says has been checked by the scan.
 """
 
 import struct
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
-from venturi.dataset.scan import PIXEL_DATA, Buffer, Element
+from venturi.dataset.scan import PIXEL_DATA, Buffer, Element, tag_of
 
 _LONG = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 _CHUNK_BYTES = 1 << 20
@@ -43,40 +44,23 @@ def splice(
     ``write_pixel_data`` writes the whole Pixel Data element, header included, where the source has one;
     without it Pixel Data is an element like any other.
     """
-    inserted = sorted(tag for tag, new in changes.items() if new is not None)
-    run_start = run_end = 0
+    streamed = {PIXEL_DATA} if write_pixel_data else set()
+    done = 0
     with memoryview(source) as view:
-        for element in elements:
-            due = _until(inserted, element.tag)
-            if due or element.tag in changes or (element.tag == PIXEL_DATA and write_pixel_data):
-                _copy(out, view, run_start, run_end)
-                run_start = run_end = element.start
-                _write(out, changes, due)
-            if element.tag == PIXEL_DATA and write_pixel_data:
+        for tag in sorted(changes.keys() | streamed):
+            upto = bisect_left(elements, tag, done, key=tag_of)
+            _copy(out, view, elements[done:upto])
+            out.write(changes.get(tag) or b"")
+            there = upto < len(elements) and elements[upto].tag == tag
+            if there and tag in streamed and write_pixel_data:
                 write_pixel_data(out)
-                run_start = run_end = element.end
-            elif element.tag in changes:
-                run_start = run_end = element.end
-            else:
-                run_start = run_start if run_end == element.start else element.start
-                run_end = element.end
-        _copy(out, view, run_start, run_end)
-        _write(out, changes, inserted)
+            done = upto + there
+        _copy(out, view, elements[done:])
 
 
-def _until(inserted: list[int], tag: int) -> list[int]:
-    """Take from the sorted tags those up to ``tag``."""
-    due = [candidate for candidate in inserted if candidate <= tag]
-    del inserted[: len(due)]
-    return due
-
-
-def _write(out: BinaryIO, changes: Changes, tags: Sequence[int]) -> None:
-    for tag in tags:
-        out.write(changes[tag] or b"")
-
-
-def _copy(out: BinaryIO, view: memoryview, start: int, end: int) -> None:
+def _copy(out: BinaryIO, view: memoryview, elements: Sequence[Element]) -> None:
+    """Copy elements, which follow each other without a gap."""
+    start, end = (elements[0].start, elements[-1].end) if elements else (0, 0)
     for position in range(start, end, _CHUNK_BYTES):
         with view[position : min(position + _CHUNK_BYTES, end)] as piece:
             out.write(piece)

@@ -14,10 +14,8 @@ A key that names nothing raises ValueError with what to write instead.
 import difflib
 import re
 from dataclasses import dataclass
-from functools import cache
 
-from pydicom._dicom_dict import DicomDictionary
-from pydicom.datadict import private_dictionary_VR
+from venturi.dataset.dictionary import private_vr_of, tags, vr_of
 
 _HEX4 = "[0-9A-Fa-f]{4}"
 _PRIVATE = re.compile(rf'\(({_HEX4}),\s*(?:[xX]{{2}})?([0-9A-Fa-f]{{2}}),\s*(?:"([^"\\]+)"|([^"\\)]+))\)')
@@ -36,11 +34,6 @@ class Key:
     """The last step's in the dictionary; ``UN`` where it has no single known one."""
 
 
-@cache
-def _tags() -> dict[str, int]:
-    return {entry[4]: tag for tag, entry in DicomDictionary.items() if entry[4]}
-
-
 def suggestion(name: str, known: list[str]) -> str:
     """``; did you mean X?`` for a name that is near a known one, or nothing."""
     lowered = {word.lower(): word for word in known}
@@ -52,7 +45,7 @@ def suggestion(name: str, known: list[str]) -> str:
 
 def suggest_keyword(text: str) -> str:
     """``; did you mean X?`` for what is near a keyword, or nothing."""
-    return suggestion(text, list(_tags()))
+    return suggestion(text, list(tags()))
 
 
 def _tag(group: int, element: int) -> tuple[str, str]:
@@ -69,23 +62,26 @@ def _tag(group: int, element: int) -> tuple[str, str]:
         )
     if group % 2:
         return f"{tag:08x}", "LO"
-    return f"{tag:08x}", DicomDictionary[tag][0] if tag in DicomDictionary else "UN"
+    try:
+        return f"{tag:08x}", vr_of(tag)
+    except KeyError:
+        return f"{tag:08x}", "UN"
 
 
 def _private(group: int, element: int, creator: str) -> tuple[str, str]:
     if group % 2 == 0 or group < 0x0009 or not creator:
         raise ValueError(f"({group:04X},xx{element:02X}) is not private: leave its creator out")
     try:
-        vr = private_dictionary_VR(group << 16 | 0x1000 | element, creator)
+        vr = private_vr_of(group << 16 | 0x1000 | element, creator)
     except KeyError:
         vr = "UN"  # a block the dictionary doesn't know is as welcome as one it does
     return f"{group:04x}00{element:02x}:{creator}", vr
 
 
 def _keyword(word: str, facts: list[str]) -> tuple[str, str]:
-    tag = _tags().get(word)
+    tag = tags().get(word)
     if tag is None:
-        hint = suggestion(word, [*facts, *_tags()])
+        hint = suggestion(word, [*facts, *tags()])
         raise ValueError(f"{word} is neither an attribute's keyword nor a fact of the association{hint}")
     return _tag(tag >> 16, tag & 0xFFFF)
 

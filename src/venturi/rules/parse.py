@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from pydicom._uid_dict import UID_dictionary
-
+from venturi.dataset.dictionary import uids
 from venturi.dataset.syntaxes import BY_KEYWORD
 from venturi.rules.condition import AnyOf, Clause, Comparison, Condition, Fact, Operator, number
 from venturi.rules.keys import parse_key, split_by_yaml, suggestion
@@ -256,7 +255,7 @@ def _tag_operand(text: str) -> str:
 
 
 def _uid_of(keyword: str) -> str:
-    known = {entry[4]: uid for uid, entry in UID_dictionary.items() if entry[4]}
+    known = uids()
     if keyword not in known:
         raise ValueError(
             f"{keyword!r} is neither a UID nor a UID's keyword{suggestion(keyword, list(known))}"
