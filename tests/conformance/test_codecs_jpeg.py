@@ -35,8 +35,9 @@ from venturi.transcode.original import settle
 from venturi.transcode.refusal import Refused
 
 PLAIN = Options()
-LOSSLESS: tuple[Encoder, ...] = (JPEGLSLossless(), JPEGLSLossless("imagecodecs"), JPEGLosslessSV1())
-NEAR: tuple[Encoder, ...] = (JPEGLSNearLossless(), JPEGLSNearLossless("imagecodecs"))
+BINDINGS = ("charls", "pyjpegls", "imagecodecs")
+LOSSLESS: tuple[Encoder, ...] = (*map(JPEGLSLossless, BINDINGS), JPEGLosslessSV1())
+NEAR: tuple[Encoder, ...] = tuple(map(JPEGLSNearLossless, BINDINGS))
 DECODERS = {uid: decoder for decoder in (JPEGDecoder(), JPEGLSDecoder()) for uid in decoder.transfer_syntaxes}
 DCMTK_READS = {"JPEGLSLossless": "dcmdjpls", "JPEGLosslessSV1": "dcmdjpeg", "JPEGBaseline": "dcmdjpeg"}
 
@@ -139,6 +140,30 @@ def test_where_pyjpegls_has_too_small_a_buffer_imagecodecs_encodes_without_a_spi
     codestream = proven(JPEGLSLossless(), frame, image)
     assert codestream[:4] == b"\xff\xd8\xff\xf7"
     assert codestream == JPEGLSLossless("imagecodecs").encode(frame, image, PLAIN)
+
+
+@pytest.mark.parametrize("near", [0, 2])
+@pytest.mark.parametrize(
+    ("frame", "bits", "encodes"),
+    [
+        (ct(5, False, 8), 5, "imagecodecs"),
+        (ct(8, True, 8), 8, "imagecodecs"),
+        (rgb(), 8, "imagecodecs"),
+        (ct(12, True), 12, "imagecodecs"),
+        (ct(16), 16, "imagecodecs"),
+        (ct(8), 8, "pyjpegls"),
+        (ct(12), 12, "pyjpegls"),
+    ],
+)
+def test_by_default_jpeg_ls_is_what_pyjpegls_makes_of_it(
+    frame: Frame, bits: int, encodes: str, near: int
+) -> None:
+    image, options = image_of(frame, bits), Options(jls_error=near)
+    kind = JPEGLSNearLossless if near else JPEGLSLossless
+    if near:
+        frame = np.clip(frame, frame.min() + near, frame.max() - near)
+    assert kind().binding(image) == encodes
+    assert kind().encode(frame, image, options) == kind("pyjpegls").encode(frame, image, options)
 
 
 @every_lossless

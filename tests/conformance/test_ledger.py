@@ -346,6 +346,34 @@ def test_nothing_is_judged_twice_or_unclaimed(ledger: Ledger) -> None:
     assert not ledger.judge(judgement(instance(9), "archive"), "w")
 
 
+def test_several_are_judged_at_once_and_what_another_has_is_left_to_it(ledger: Ledger) -> None:
+    ledger.add([instance(number) for number in range(1, 6)])
+    ledger.claim_instances("w", 3, 60)
+    ledger.claim_instances("other", 1, 60)
+    one, two, *rest = (
+        judgement(instance(number), "archive", "pacs", outcome=MADE) for number in (1, 2, 3, 4, 5, 9)
+    )
+    assert ledger.judge_all([one, two, one, *rest], "w") == {instance(number).id for number in (1, 2, 3)}
+    rows = ledger.deliveries(Filter())
+    assert sorted((row.instance_id, row.destination) for row in rows) == [
+        (instance(number).id, where) for number in (1, 2, 3) for where in ("archive", "pacs")
+    ]
+    assert sum(ledger.totals().renditions.values()) == 3
+    jobs = ledger.claim_deliveries("pacs", "d", 9, 60)
+    assert [job.instance.id for job in jobs] == [instance(number).id for number in (1, 2, 3)]
+    assert ledger.judge_all([one, two], "w") == set()
+    assert ledger.judge_all([], "w") == set()
+
+
+def test_of_several_judgements_all_or_none_are_recorded(ledger: Ledger) -> None:
+    ledger.add([instance(1), instance(2)])
+    ledger.claim_instances("w", 2, 60)
+    wrong = Judgement(instance(2), (Decision("archive", "r", JPEG_LS),), (ORIGINAL,))
+    with pytest.raises(ValueError, match="archive"):
+        ledger.judge_all([judgement(instance(1), "archive"), wrong], "w")
+    assert [row.state for row in ledger.instances(Filter())] == ["received", "received"]
+
+
 def test_a_judgement_that_fails_half_way_leaves_nothing(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ An encoder for a syntax that has one already is chosen by a rule's ``codec:``; o
 are imported here and nowhere else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from typing import cast
@@ -43,6 +43,7 @@ class Registry:
                 self._add_encoder(cast("Encoder", codec))
             else:
                 self._add_decoder(codec)
+        self._by_syntax = {uid: tuple(named.values()) for uid, named in self._encoders.items()}
 
     def _add_encoder(self, encoder: Encoder) -> None:
         named = self._encoders.setdefault(encoder.transfer_syntax, {})
@@ -54,9 +55,9 @@ class Registry:
             if self._decoders.setdefault(uid, decoder) is not decoder:
                 raise ValueError(f"two decoders for {uid}")
 
-    def encoders(self) -> dict[str, tuple[Encoder, ...]]:
+    def encoders(self) -> Mapping[str, tuple[Encoder, ...]]:
         """All encoders by transfer syntax, the default first."""
-        return {uid: tuple(named.values()) for uid, named in self._encoders.items()}
+        return self._by_syntax
 
     def decoder(self, transfer_syntax: str) -> Decoder | None:
         """Find the decoder for what arrives in that syntax."""

@@ -49,11 +49,14 @@ class Encoder(Protocol):
 
     @property
     def name(self) -> str:
-        """What a rule's ``codec:`` calls it: the name of the package that encodes."""
+        """What a rule's ``codec:`` calls it: the name of the package that encodes, or of what several share."""
 
     @property
     def libraries(self) -> str:
-        """Which library encodes, and which proves: ``pyjpegls/charls, imagecodecs/charls``."""
+        """Which library encodes, and which proves: ``pyjpegls/charls, imagecodecs/charls``.
+
+        Where the two change places with the image, the encoder says so.
+        """
 
     @property
     def lossy(self) -> bool:

@@ -1,15 +1,17 @@
 """JPEG-LS, lossless and near-lossless (ISO/IEC 14495-1, PS3.5 8.2.3): pyjpegls and imagecodecs, both by CharLS.
 
 There is no second JPEG-LS library; what one binding encodes the other proves, and what is compared are pixels, so
-an error would have to be made twice and to cancel out.
+an error would have to be made twice and to cancel out. imagecodecs has the faster encoder, but knows no precision other
+than the container's 8 or 16 bits. Where that is the one wanted, both make the same codestream, and by default it
+encodes; elsewhere pyjpegls does.
 
 JPEG-LS knows no sign: signed samples are coded as the 16 (8) bits of their container, because some decoders
 do not extend the sign of fewer. Up to 8 bits in a 16-bit container are coded with 9, or decoders would take
 them for bytes; fewer than 8 in an 8-bit container with 8, because some decoders refuse 4. Where unused bits carry
 data, all allocated bits are coded: DCMTK and GDCM give them back.
 
-pyjpegls has too small a buffer for a few pixels of noise: then imagecodecs encodes, with the precision of the
-container.
+pyjpegls has too small a buffer for a few pixels of noise (4 x 4): then imagecodecs encodes, with the precision of the
+container, and proves as well.
 """
 
 from dataclasses import dataclass
@@ -32,14 +34,15 @@ from venturi.transcode.refusal import Refused
 _ILV_NONE, _ILV_LINE, _ILV_SAMPLE = 0, 1, 2
 _BUFFER_TOO_SMALL = "destination buffer is too small"
 _MOST_NEAR = 255
+_OTHER = {"pyjpegls": "imagecodecs", "imagecodecs": "pyjpegls"}
 
 
 @dataclass(frozen=True, slots=True)
 class JPEGLSLossless:
     """One scan, NEAR 0, colour interleaved by sample, no colour transform."""
 
-    name: str = "pyjpegls"
-    """Or ``imagecodecs``."""
+    name: str = "charls"
+    """Or the binding that encodes every image: ``pyjpegls`` or ``imagecodecs``."""
     transfer_syntax: str = JPEG_LS_LOSSLESS
     lossy: bool = False
     method: str = ""
@@ -48,9 +51,15 @@ class JPEGLSLossless:
 
     @property
     def libraries(self) -> str:
-        """The one proves what the other encodes."""
-        other = "imagecodecs" if self.name == "pyjpegls" else "pyjpegls"
-        return f"{self.name}/charls, {other}/charls"
+        """The one proves what the other encodes; by default, which is the one depends on the image."""
+        first = self.name if self.name in _OTHER else "imagecodecs"
+        return f"{first}/charls, {_OTHER[first]}/charls"
+
+    def binding(self, image: Image) -> str:
+        """Which one encodes such an image."""
+        if self.name in _OTHER:
+            return self.name
+        return "imagecodecs" if markers.precision(image) == image.bits_allocated else "pyjpegls"
 
     def refusal(self, image: Image, options: Options) -> Refused | None:
         """JPEG-LS has 2 to 16 bits a sample."""
@@ -68,7 +77,7 @@ class JPEGLSLossless:
 
     def encode(self, frame: Frame, image: Image, options: Options) -> bytes:
         """Encode the bytes of the container, sign and all."""
-        return _encode(frame, image, 0, self.name)
+        return _encode(frame, image, 0, self.binding(image))
 
     def check(self, codestream: bytes, image: Image, options: Options) -> str:
         """Check frame header, preset parameters and scan header (ISO/IEC 14495-1 C.2.2 to C.2.4)."""
@@ -76,7 +85,7 @@ class JPEGLSLossless:
 
     def decode(self, codestream: bytes, image: Image) -> Frame:
         """Decode unsigned samples, whose bits are the container's."""
-        decode = _decode_imagecodecs if self.name == "pyjpegls" else _decode_pyjpegls
+        decode = _decode_imagecodecs if self.binding(image) == "pyjpegls" else _decode_pyjpegls
         return decode(codestream).view(container(image))
 
 
@@ -110,7 +119,7 @@ class JPEGLSNearLossless(JPEGLSLossless):
 
     def encode(self, frame: Frame, image: Image, options: Options) -> bytes:
         """Encode with NEAR. Raises Refused unless the bound holds for every value of the frame."""
-        return _encode(frame, image, options.jls_error, self.name)
+        return _encode(frame, image, options.jls_error, self.binding(image))
 
     def check(self, codestream: bytes, image: Image, options: Options) -> str:
         """As for lossless, but NEAR is ``jls_error``."""
@@ -121,11 +130,11 @@ def _interleave(image: Image) -> int:
     return _ILV_NONE if image.samples == 1 else _ILV_SAMPLE
 
 
-def _encode(frame: Frame, image: Image, near: int, name: str) -> bytes:
-    bits = markers.precision(image) if name == "pyjpegls" else image.bits_allocated
+def _encode(frame: Frame, image: Image, near: int, binding: str) -> bytes:
+    bits = markers.precision(image) if binding == "pyjpegls" else image.bits_allocated
     if near:
         _require_bound(frame, image, near, bits)
-    if name == "pyjpegls":
+    if binding == "pyjpegls":
         try:
             return _encode_pyjpegls(frame, image, near)
         except RuntimeError as error:
@@ -261,8 +270,10 @@ class JPEGLSDecoder:
 
 
 JPEG_LS_CODECS = (
+    JPEGLSLossless(),
     JPEGLSLossless("pyjpegls"),
     JPEGLSLossless("imagecodecs"),
+    JPEGLSNearLossless(),
     JPEGLSNearLossless("pyjpegls"),
     JPEGLSNearLossless("imagecodecs"),
     JPEGLSDecoder(),

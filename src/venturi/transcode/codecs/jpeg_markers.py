@@ -152,7 +152,8 @@ def _marker(codestream: bytes, position: int) -> tuple[int, int]:
 
 def _coded_data(codestream: bytes, start: int, ends: NDArray[np.bool_]) -> tuple[int, NDArray[np.intp]]:
     """Find where coded data ends, and the restart markers in it."""
-    data, restarts = np.frombuffer(codestream, np.uint8), list[NDArray[np.intp]]()
+    data = np.frombuffer(codestream, np.uint8)
+    restarts: list[NDArray[np.intp]] = []
     for position in range(start, len(data) - 1, _CHUNK_BYTES):
         chunk = data[position : position + _CHUNK_BYTES + 1]
         marked = np.flatnonzero(chunk[:-1] == 0xFF)
