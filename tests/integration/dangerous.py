@@ -25,8 +25,10 @@ from venturi.dataset import part10
 from venturi.model import Outcome, Proof, Reason, Target
 from venturi.process import Child
 from venturi.spool.local import LocalSpool
-from venturi.transcode import sandbox
-from venturi.transcode.worker import Worker, serve
+from venturi.transcode import allocator, sandbox
+from venturi.transcode.judge import Judging
+from venturi.transcode.shares import Done, Share, Spread
+from venturi.transcode.worker import serve
 
 MIB = 1 << 20
 LIMITS = sandbox.Limits(wall_s=60.0, cpu_s=1.0, memory_bytes=256 * MIB, file_bytes=64 * MIB)
@@ -56,7 +58,14 @@ class Dangerous:
         self.folder = folder
         self.leaked: list[bytearray] = []
 
-    def transcode(self, source: Path, target: Target, output: Path) -> Outcome:
+    def share(self, share: Share) -> Done:
+        """Copies are made whole."""
+        raise NotImplementedError
+
+    def let_go(self) -> None:
+        """Nothing is kept."""
+
+    def transcode(self, source: Path, target: Target, output: Path, spread: Spread | None = None) -> Outcome:
         """Copy the image, if it lets one."""
         with source.open("rb") as file:
             meta, offset = part10.read(file)
@@ -152,9 +161,11 @@ class Crew(Child):
 def main(folder: Path, descriptor: int) -> None:
     """Be such a worker, as ``node.worker`` is one."""
     config = load(folder / "venturi.yaml")
-    judge = Worker(config, LocalSpool(config.node.data / "spool"), Dangerous(folder)).judge
+    transcoder = Dangerous(folder)
+    judge = Judging(config, LocalSpool(config.node.data / "spool"), transcoder).judge
+    allocator.keep_freed()
     sandbox.enter()
-    serve(Connection(descriptor), judge)
+    serve(Connection(descriptor), judge, transcoder)
 
 
 if __name__ == "__main__":

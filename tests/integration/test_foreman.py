@@ -21,9 +21,10 @@ from integration.dangerous import LIMITS, Crew, Danger, notes
 from integration.nodes import running
 from integration.peers import dataset_bytes, run
 from venturi.config.load import load
+from venturi.ledger.database import open_database
 from venturi.ledger.doorbell import UnixDoorbell
 from venturi.ledger.port import Filter, Role
-from venturi.ledger.sql import open_ledger
+from venturi.ledger.sql import SqlLedger, open_ledger
 from venturi.model import Envelope, Target
 from venturi.spool.local import LocalSpool
 from venturi.spool.naming import RENDITION_BUCKET_DIGITS
@@ -141,7 +142,7 @@ def room(tmp_path: Path) -> Iterator[Room]:
         (Danger.EXITS, "exit code 3"),
         (Danger.IS_KILLED, "killed by SIGKILL"),
         (Danger.BURNS, "killed by SIGXCPU"),
-        (Danger.LIES, "its answer is no judgement of this instance"),
+        (Danger.LIES, "its answer is none to what it was asked"),
     ],
 )
 def test_an_image_that_ends_workers_goes_on_as_received_and_the_others_are_transcoded(
@@ -231,6 +232,25 @@ def test_what_a_dead_role_left_half_written_is_removed_when_its_object_is_claime
     room.ledger.release("dead/")
     room.run_until_decided(1)
     assert room.reasons() == {"1.2.3.1": ""}
+
+
+def test_what_is_in_hand_is_not_begun_again_when_its_lease_has_run_out(room: Room) -> None:
+    stepped = threading.Event()
+    room.ledger.close()
+    room.ledger = SqlLedger(
+        open_database(f"sqlite:///{room.config.node.data / 'ledger.db'}", migrate=False),
+        clock=lambda: time.time() + (3600 if stepped.is_set() else 0),
+    )
+    room.receive(Danger.HANGS)
+
+    def the_clock_is_set_and_it_is_decided() -> bool:
+        if room.begun():
+            stepped.set()
+        return room.ledger.totals().instances.get("decided", 0) == 1
+
+    room.run_until(the_clock_is_set_and_it_is_decided, workers=2, limits=replace(LIMITS, wall_s=4.0))
+    assert room.begun() == {Danger.HANGS: 2}
+    assert room.reasons() == {Danger.HANGS: "worker-died"}
 
 
 def test_a_damaged_original_is_set_aside_and_held(room: Room) -> None:

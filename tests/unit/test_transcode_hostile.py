@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from renditions import NATIVE, bundled, codestreams, encapsulated, made, read, saved, stored, transcode
 from venturi.dataset import encapsulate, syntaxes
 from venturi.model import Reason, Target
-from venturi.transcode import engine
+from venturi.transcode import encode
 from venturi.transcode.codecs import codestream as headers
 from venturi.transcode.codecs.jpeg_2000_decoder import JPEG2000Decoder
 
@@ -136,7 +136,7 @@ def test_memory_that_runs_out_anywhere_is_the_object_s_own_fault(
     def out_of_memory(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(engine, "pixels", out_of_memory)
+    monkeypatch.setattr(encode, "pixels", out_of_memory)
     outcome, _ = transcode(bundled("CT_small.dcm"), JLS, tmp_path)
     assert outcome.reason is Reason.TOO_LARGE
 

@@ -3,19 +3,20 @@
 import io
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import imagecodecs
-import jpeg_ls
 import numpy as np
 import pydicom
 import pytest
-import rle
 from pydicom.data import get_testdata_file
+from pydicom.pixels.decoders.rle import _rle_decode_frame
 
 from venturi.dataset import syntaxes
 from venturi.dataset.encapsulate import frames
 from venturi.dataset.scan import PIXEL_DATA
+from venturi.dataset.splice import encode_element, splice
 from venturi.errors import Malformed
 from venturi.model import Reason, Target
 from venturi.transcode.attributes import may_change
@@ -24,6 +25,7 @@ from venturi.transcode.codecs.contract import Encoder
 from venturi.transcode.dataset_file import open_dataset
 from venturi.transcode.engine import Engine
 from venturi.transcode.image import Image
+from venturi.transcode.lossy import derive
 from venturi.transcode.original import open_original
 from venturi.transcode.plan import Plan
 from venturi.transcode.prove import prove
@@ -41,9 +43,7 @@ every_codec = pytest.mark.parametrize(
 
 
 def rle_pixels(codestream: bytes, image: Image) -> bytes:
-    planes = rle.decode_pixel_data(
-        codestream, version=2, bits_allocated=image.bits_allocated, rows=image.rows, columns=image.columns
-    )
+    planes = _rle_decode_frame(codestream, image.rows, image.columns, image.samples, image.bits_allocated)
     if image.samples == 1:
         return bytes(planes)
     return np.frombuffer(planes, np.uint8).reshape(image.samples, -1).T.tobytes()
@@ -51,7 +51,7 @@ def rle_pixels(codestream: bytes, image: Image) -> bytes:
 
 OTHER_DECODER: dict[str, Callable[[bytes, Image], bytes]] = {
     syntaxes.RLE_LOSSLESS: rle_pixels,
-    syntaxes.JPEG_LS_LOSSLESS: lambda codestream, image: bytes(jpeg_ls.decode_buffer(codestream)[0]),
+    syntaxes.JPEG_LS_LOSSLESS: lambda codestream, image: imagecodecs.jpegls_decode(codestream).tobytes(),
     syntaxes.JPEG_2000_LOSSLESS: lambda codestream, image: imagecodecs.jpeg2k_decode(codestream).tobytes(),
     syntaxes.HTJ2K_LOSSLESS: lambda codestream, image: imagecodecs.jpeg2k_decode(codestream).tobytes(),
     syntaxes.HTJ2K_LOSSLESS_RPCL: lambda codestream, image: imagecodecs.jpeg2k_decode(codestream).tobytes(),
@@ -82,21 +82,24 @@ def colour(folder: Path) -> Path:
 class Case:
     """A rendition, and how to prove a changed copy of it."""
 
-    def __init__(self, source: Path, syntax: str, folder: Path) -> None:
+    def __init__(self, source: Path, syntax: str, folder: Path, extended: bool = False) -> None:
         self.codec = BY_SYNTAX[syntax]
         self.output = folder / "out.dcm"
-        outcome = Engine().transcode(source, Target(syntax), self.output)
+        target = Target(syntax, parameters=(("offset_table", "extended"),) if extended else ())
+        outcome = Engine().transcode(source, target, self.output)
         assert outcome.transcoded, outcome.detail
         self.bytes = self.output.read_bytes()
         original = open_original(open_dataset(source), None, folder)
-        target = Target(syntax)
-        self.plan = Plan(original, original.image, target, wishes(target), self.codec, extended=False)
+        self.plan = Plan(original, original.image, target, wishes(target), self.codec, extended)
         self.image = original.image
         self.native = b"".join(original.pixels.frame(index).tobytes() for index in range(self.image.frames))
         self.result = open_dataset(self.output)
         self.found = self.result.elements()
         self.pixel_data = next(element for element in self.found if element.tag == PIXEL_DATA)
-        self.fragments = frames(self.result.data, self.pixel_data, self.image.frames)
+        tables = [element for element in self.found if element.tag in (0x7FE00001, 0x7FE00002)]
+        self.fragments = frames(
+            self.result.data, self.pixel_data, self.image.frames, (tables[0], tables[1]) if tables else None
+        )
         self.changed = folder / "changed.dcm"
 
     def refused(self, changed: bytes) -> bool:
@@ -118,6 +121,10 @@ class Case:
             except Exception:  # then it has no pixels to compare
                 return None
         return out.getvalue()
+
+    def without_or_with(self, start: int, end: int, new: bytes = b"") -> bytes:
+        """The bytes from start to end are others."""
+        return self.bytes[:start] + new + self.bytes[end:]
 
     def mutated(self, place: int, dice: random.Random) -> bytes:
         data = bytearray(self.bytes)
@@ -190,3 +197,95 @@ def test_another_instance_or_syntax_in_the_file_meta_is_caught(tmp_path: Path) -
     meta, rest = case.bytes[: case.result.offset], case.bytes[case.result.offset :]
     assert case.refused(meta.replace(uid, other) + rest)
     assert case.refused(meta.replace(b"1.2.840.10008.1.2.4.80", b"1.2.840.10008.1.2.4.81") + rest)
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["basic", "extended"])
+def test_an_element_lost_added_doubled_or_moved_is_caught(extended: bool, tmp_path: Path) -> None:
+    case = Case(grey(tmp_path), syntaxes.RLE_LOSSLESS, tmp_path, extended)
+    assert not case.refused(case.bytes)
+    assert case.found[-1].tag > PIXEL_DATA, "something stands behind the pixels, too"
+    added = encode_element(0x00090010, "LO", b"SOMEBODY")
+    ends = {first.end: second.tag for first, second in pairwise(case.found)}
+    for element, following in pairwise((*case.found, None)):
+        assert element is not None
+        own = case.bytes[element.start : element.end]
+        assert case.refused(case.without_or_with(element.start, element.end)), f"{element} lost"
+        assert case.refused(case.without_or_with(element.end, element.end, own)), f"{element} doubled"
+        assert case.refused(case.without_or_with(element.end, element.end, added)), f"added behind {element}"
+        if following is not None:
+            other = case.bytes[following.start : following.end]
+            moved = case.without_or_with(element.start, following.end, other + own)
+            assert case.refused(moved), f"{element} and {following} change places"
+    assert any(tag > 0x00090010 for tag in ends.values())
+    offset = case.result.offset
+    assert case.refused(case.without_or_with(offset, offset, added))
+
+
+def test_a_group_length_that_comes_back_is_caught(tmp_path: Path) -> None:
+    """It may change, and is left out: anywhere it would lie."""
+    case = Case(grey(tmp_path), syntaxes.RLE_LOSSLESS, tmp_path)
+    for element in case.found:
+        stale = encode_element(element.tag >> 16 << 16, "UL", b"\4\0\0\0")
+        assert case.refused(case.without_or_with(element.start, element.start, stale)), f"before {element}"
+
+
+@pytest.mark.parametrize(
+    ("tag", "becomes"),
+    [
+        (0x00100010, encode_element(0x00100010, "PN", b"A^B")),
+        (0x00090010, encode_element(0x00090010, "LO", b"SOMEBODY")),
+        (0x00280004, encode_element(0x00280006, "US", b"\0\0")),
+        (0x00280004, encode_element(0x00280004, "CS", b"RGB") + encode_element(0x00280005, "US", b"\0\0")),
+        (0x00280004, encode_element(0x00280004, "CS", b"MONOCHROME2") + b"\0"),
+        (0x00280004, b""),
+    ],
+    ids=["a name", "a new element", "another tag", "two elements", "an element and a byte", "nothing"],
+)
+def test_a_plan_that_would_change_more_than_it_may_is_caught(
+    tag: int, becomes: bytes, tmp_path: Path
+) -> None:
+    """Also where the file is just what was planned: the proof has its own opinion of what may change, and how."""
+    case = Case(grey(tmp_path), syntaxes.RLE_LOSSLESS, tmp_path)
+    planned = {**case.plan.changes(), tag: becomes}
+    vars(case.plan)["_before_measured"] = planned
+    out = io.BytesIO()
+    pixel_data = case.bytes[case.pixel_data.start : case.pixel_data.end]
+    original = case.plan.original
+    splice(out, original.header, original.elements, planned, lambda stream: stream.write(pixel_data))
+    assert case.refused(case.bytes[: case.result.offset] + out.getvalue())
+
+
+def test_an_element_among_the_offset_tables_is_caught(tmp_path: Path) -> None:
+    """The tables are written right before the pixels: what stands between them in the source comes before, unsorted."""
+    dataset = pydicom.dcmread(grey(tmp_path))
+    dataset.add_new(0x7FE00005, "UN", b"what")
+    dataset.save_as(tmp_path / "between.dcm")
+    target = Target(syntaxes.RLE_LOSSLESS, parameters=(("offset_table", "extended"),))
+    outcome = Engine().transcode(tmp_path / "between.dcm", target, tmp_path / "out.dcm")
+    assert outcome.reason is Reason.PROOF_FAILED
+
+
+def test_a_changed_word_of_what_was_lost_is_caught(tmp_path: Path) -> None:
+    source, output, changed = grey(tmp_path), tmp_path / "out.dcm", tmp_path / "changed.dcm"
+    dataset = pydicom.dcmread(source)
+    del dataset.PixelPaddingValue  # what has one is never lossy
+    dataset.save_as(source)
+    target = Target(syntaxes.JPEG_LS_NEAR_LOSSLESS, parameters=(("jls_error", 2), ("lossy_max_error", 2.0)))
+    assert Engine().transcode(source, target, output).transcoded
+    original, wished = open_original(open_dataset(source), None, tmp_path), wishes(target)
+    encoder = registry().encoders()[syntaxes.JPEG_LS_NEAR_LOSSLESS][0]
+    derivation = derive(original, target, wished)
+    plan = Plan(original, original.image, target, wished, encoder, extended=False, derivation=derivation)
+    assert prove(plan, open_dataset(output)).lossy is not None
+    result, data = open_dataset(output), output.read_bytes()
+    dice = random.Random(23)
+    for element in result.elements():
+        if element.tag not in may_change(encoder) or element.tag == PIXEL_DATA:
+            continue
+        for place in range(element.start, element.end):
+            mutated = bytearray(data)
+            mutated[place] ^= 1 << dice.randrange(8)
+            changed.write_bytes(mutated)
+            with pytest.raises(Refused) as refused:
+                prove(plan, open_dataset(changed))
+            assert refused.value.reason is Reason.PROOF_FAILED, f"byte {place} of {element}"

@@ -11,7 +11,7 @@ from venturi.dataset.splice import encode_element
 from venturi.model import Lossy
 from venturi.transcode import lossy as lossy_part
 from venturi.transcode.codecs.contract import Encoder, Options
-from venturi.transcode.image import PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, Image, Values
+from venturi.transcode.image import PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, Image
 from venturi.transcode.lossy import Derivation
 from venturi.transcode.original import Original
 
@@ -45,7 +45,7 @@ def changes(
     Group lengths (retired, PS3.5 7.2) of the groups that change are left out, since they would lie; so are Length to
     End, offset tables of other pixels, and a Planar Configuration where there is one sample (C.7.6.3.1.3).
     """
-    present = Values(original.header, original.elements)
+    present = original.values
     result: dict[int, bytes | None] = dict.fromkeys((LENGTH_TO_END, *STALE))
     photometric = encoder.photometric(image, options)
     if photometric != present.code(PHOTOMETRIC_INTERPRETATION, "PhotometricInterpretation"):

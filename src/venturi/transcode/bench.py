@@ -1,151 +1,179 @@
-"""One place for a worker: starts it, gives it objects one at a time, ends it when it takes too long, replaces it.
+"""One place for a worker: starts it, gives it work one piece at a time, ends it when it takes too long, replaces it.
 
-A worker has read hostile bytes, so nothing it says is taken for more than a judgement of the object it was given, or
-one of the errors it may raise.
+What a worker may say, see ``messages.py``. Anything else ends it, as if it had died over what it has in hand.
 """
 
-import builtins
 import contextlib
-import io
-import pickle
+import os
+import select
+import socket
+import struct
 import subprocess
+import time
 from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
 import structlog
 
-from venturi.model import Instance, Judgement
 from venturi.process import Child
-from venturi.transcode.sandbox import GIB, Limits, limits, taken_bytes
-from venturi.transcode.worker import READY, Work
+from venturi.transcode.messages import READY, Help, Said, Work, answers, is_proper, read
+from venturi.transcode.port import Answer, Job, WorkerDied
+from venturi.transcode.sandbox import GIB, Limits, taken_bytes
+from venturi.transcode.shares import Done, Request, Share
 
 log = structlog.get_logger()
 
 JOBS_PER_WORKER = 2000
-"""After so many objects a worker is replaced, so that leaks in codecs stay small."""
+"""After so many objects or shares a worker is replaced, so that leaks in codecs stay small."""
 LEAK_BYTES = GIB
 """So is one that between two objects holds so much more memory than at its start."""
 ANSWER_BYTES = 1 << 26
+REQUESTS = 64
+"""How often a worker may ask to spread one job: once to encode and once to prove each try at each target."""
 END_S = 2.0
+STALL_S = 30
+"""How long a worker may take over the rest of a message that it has begun to say, or hear."""
 START_S = 60.0
 STARTS = 5
 """How often a worker is started in a row before the role gives up, to be started anew more slowly."""
-
-
-class WorkerDied(Exception):
-    """The worker ended over an object, or took too long (then it ``hung``) and was ended."""
-
-    def __init__(self, how: str, *, hung: bool = False) -> None:
-        super().__init__(how)
-        self.hung = hung
 
 
 class NoWorker(Exception):
     """Workers end before they are ready: no object is to blame."""
 
 
-class Bench:
-    """See the module. For one thread."""
+Lead = Callable[[Request, float], "tuple[Done, ...] | OSError"]
+"""Has the shares of a request done until a time on the monotonic clock; the worker that asked does its part by
+``Bench.ask``. Raises WorkerDied, whoever's worker it was."""
 
-    def __init__(self, start: Callable[[], Child], limits_for: Callable[[int], Limits] = limits) -> None:
-        """``limits_for`` gives the limits for a dataset's length."""
+
+class Bench:
+    """See the module. For one thread; ``end`` is for the others."""
+
+    def __init__(self, start: Callable[[], Child]) -> None:
         self._start = start
-        self._limits_for = limits_for
         self._worker: Child | None = None
+        self._answered = select.poll()
+        self._statm = -1
+        """Open while there is a worker: what memory it holds (proc(5))."""
         self._jobs = 0
         self._data_bytes = 0
         """What the worker held when it was ready."""
 
     def prepare(self) -> None:
         """Have a worker ready. Raises NoWorker."""
-        if self._worker is not None and (self._worn(self._worker) or not self._worker.alive()):
+        if self._worker is not None and (self._worn() or not self._worker.alive()):
             self.close()  # one that died between two objects is no object's fault
         if self._worker is None:
-            self._worker, self._jobs = self._ready(), 0
-            self._data_bytes = self._holds(self._worker)
+            worker = self._ready()
+            self._statm = os.open(f"/proc/{worker.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+            self._answered.register(worker.connection.fileno(), select.POLLIN)
+            self._worker, self._jobs = worker, 0
+            self._data_bytes = self._holds()
 
-    def judge(self, instance: Instance, deaths: str = "") -> Judgement:
-        """Have the worker judge an instance; ``deaths`` says how it has ended workers: it is not encoded then.
+    def work(self, job: Job, allowed: Limits, deaths: str = "", lead: Lead | None = None) -> Answer:
+        """Have the worker do a job; ``deaths`` says how it has ended workers: it is not encoded then.
 
         Raises WorkerDied, NoWorker, and what the worker raised: Damaged, SpoolFull, SpoolFailed, OSError.
         """
         self.prepare()
-        worker = self._worker
-        assert worker is not None  # noqa: S101  # prepare has put it there
         self._jobs += 1
-        allowed = self._limits_for(instance.size_bytes)
-        try:
-            worker.connection.send(Work(instance, allowed, deaths))
-            if not worker.connection.poll(allowed.wall_s):
-                self.close()
-                raise WorkerDied(f"no answer in {allowed.wall_s:.0f} s", hung=True)
-            data = worker.connection.recv_bytes(ANSWER_BYTES)
-        except (EOFError, OSError) as error:
-            with contextlib.suppress(subprocess.TimeoutExpired):  # how it ends by itself is worth a moment
-                worker.process.wait(END_S)
-            self.close()
-            raise WorkerDied(worker.ending()) from error
-        answer = _read(data)
-        if isinstance(answer, Exception):
-            raise answer
-        if not isinstance(answer, Judgement) or answer.instance != instance:
-            self.close()
-            raise WorkerDied("its answer is no judgement of this instance")
-        return answer
+        until = time.monotonic() + allowed.wall_s
+        self._say(Work(job, allowed, deaths, spread=lead is not None))
+        said = self._hear(until, allowed.wall_s)
+        for _ in range(REQUESTS):
+            if not (isinstance(said, Request) and lead and is_proper(said, job)):
+                break
+            self._say(lead(said, until))
+            said = self._hear(until, allowed.wall_s)
+        if isinstance(said, Exception):
+            raise said
+        if isinstance(said, Answer) and answers(said, job):
+            return said
+        raise self._died("its answer is none to what it was asked")
+
+    def ask(self, share: Share, allowed: Limits, until: float) -> Done | OSError:
+        """Have the worker, which has asked to spread its job, do a share itself. Raises WorkerDied."""
+        self._say(share.number)
+        return self._done(share, min(until, time.monotonic() + allowed.wall_s), allowed)
+
+    def help(self, share: Share, allowed: Limits) -> Done | OSError:
+        """Have the worker, ``prepare``d, do a share of another's job. Raises WorkerDied."""
+        self._jobs += 1
+        self._say(Help(share, allowed))
+        return self._done(share, time.monotonic() + allowed.wall_s, allowed)
+
+    def end(self) -> None:
+        """End the worker, from any thread: whoever waits for it hears so at once."""
+        worker = self._worker
+        if worker is not None:
+            worker.process.kill()
 
     def close(self) -> None:
         """End the worker, if there is one."""
         if self._worker is not None:
+            self._answered.unregister(self._worker.connection.fileno())
+            os.close(self._statm)
             self._worker.kill()
             self._worker = None
+
+    def _done(self, share: Share, until: float, allowed: Limits) -> Done | OSError:
+        said = self._hear(until, allowed.wall_s)
+        if isinstance(said, OSError) or (isinstance(said, Done) and said.number == share.number):
+            return said
+        raise self._died("its answer is none to the share it was asked for")
+
+    def _say(self, message: Any) -> None:
+        assert self._worker is not None  # noqa: S101  # whoever speaks to it has prepared it
+        try:
+            self._worker.connection.send(message)
+        except OSError as error:
+            raise self._died() from error
+
+    def _hear(self, until: float, wall_s: float) -> Said | None:
+        assert self._worker is not None  # noqa: S101  # it was spoken to
+        connection = self._worker.connection
+        try:
+            if not self._answered.poll(max(until - time.monotonic(), 0.0) * 1000):
+                raise self._died(f"no answer in {wall_s:.0f} s", hung=True)
+            return read(connection.recv_bytes(ANSWER_BYTES))
+        except (EOFError, OSError) as error:
+            raise self._died() from error
+
+    def _died(self, how: str = "", *, hung: bool = False) -> WorkerDied:
+        """End the worker and say how it ended: by itself, if nothing else is said."""
+        assert self._worker is not None  # noqa: S101  # it was spoken to
+        if not how:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # how it ends by itself is worth a moment
+                self._worker.process.wait(END_S)
+            how = self._worker.ending()
+        self.close()
+        return WorkerDied(how, hung=hung)
 
     def _ready(self) -> Child:
         for _ in range(STARTS):
             worker = self._start()
             try:
                 if worker.connection.poll(START_S) and worker.connection.recv() == READY:
+                    _set_stall(worker)
                     return worker
             except (EOFError, OSError):
                 log.error("worker ended at its start", pid=worker.pid, how=worker.ending())
             worker.kill()
         raise NoWorker(f"{STARTS} workers ended before they were ready")
 
-    def _worn(self, worker: Child) -> bool:
-        return self._jobs >= JOBS_PER_WORKER or self._holds(worker) > self._data_bytes + LEAK_BYTES
+    def _worn(self) -> bool:
+        return self._jobs >= JOBS_PER_WORKER or self._holds() > self._data_bytes + LEAK_BYTES
 
-    @staticmethod
-    def _holds(worker: Child) -> int:
+    def _holds(self) -> int:
         with contextlib.suppress(OSError):  # it is gone: whoever speaks to it next will see
-            return taken_bytes(worker.pid)[1]
+            return taken_bytes(self._statm)[1]
         return 0
 
 
-class _Answer(pickle.Unpickler):
-    """Makes nothing but what a worker may say: the model's words, our errors, the operating system's."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Find one of those classes. Raises UnpicklingError for anything else."""
-        if module in ("venturi.model", "venturi.errors") and "." not in name:
-            found = super().find_class(module, name)
-            if isinstance(found, type) and found.__module__ == module:
-                return found
-        if (module, name) == ("builtins", "getattr"):
-            return _member
-        known = getattr(builtins, name, None) if module == "builtins" else None
-        if isinstance(known, type) and issubclass(known, OSError):
-            return known
-        raise pickle.UnpicklingError("not among what a worker may say")
-
-
-def _member(kind: type[Enum], name: str) -> Enum:
-    """Stand in for getattr, by which Python before 3.11.4 pickles members of enumerations."""
-    return kind.__members__[name]
-
-
-def _read(data: bytes) -> object:
-    """Read a worker's answer; None where it can't be read."""
-    try:
-        return _Answer(io.BytesIO(data)).load()
-    except Exception:  # hostile bytes may make it raise whatever they like
-        return None
+def _set_stall(worker: Child) -> None:
+    """Let no message that is not finished hold a thread of ours (socket(7), SO_RCVTIMEO)."""
+    stall = struct.pack("@ll", STALL_S, 0)
+    with socket.fromfd(worker.connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, stall)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, stall)

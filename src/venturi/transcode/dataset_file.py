@@ -1,16 +1,18 @@
-"""A Part 10 file that is open for transcoding or proving: its meta group, and its dataset as a memory map.
+"""A Part 10 file that is open for transcoding or proving: its meta group, and the bytes of its dataset.
 
-The map is read-only and lives as long as views of it do. Fails with ``Malformed`` and ``OSError``.
+A large one is a memory map: read-only, and alive as long as views of it are. Fails with ``Malformed`` and ``OSError``.
 """
 
 import hashlib
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 
 from venturi.dataset import part10
+from venturi.dataset.contents import contents
 from venturi.dataset.scan import Element, scan
-from venturi.errors import Malformed
 
 _STEP_BYTES = 1 << 24
 
@@ -23,7 +25,7 @@ class DatasetFile:
     meta: part10.FileMeta
     offset: int
     """Of the dataset."""
-    data: mmap.mmap
+    data: bytes | mmap.mmap = field(repr=False)
 
     @property
     def size_bytes(self) -> int:
@@ -36,7 +38,7 @@ class DatasetFile:
         Called for stretches that follow each other, so that memory does not grow with the file.
         """
         border = end // _STEP_BYTES * _STEP_BYTES
-        if border > start:
+        if border > start and not isinstance(self.data, bytes):
             begin = start // _STEP_BYTES * _STEP_BYTES
             self.data.madvise(mmap.MADV_DONTNEED, begin, border - begin)
 
@@ -44,25 +46,23 @@ class DatasetFile:
         """Scan the whole top level as explicit VR little endian. Raises Malformed."""
         return list(scan(self.data, self.offset))
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Of the dataset, 64 hexadecimal digits."""
-        return digest(self.path, self.offset)
+        found = hashlib.sha256()
+        with memoryview(self.data) as view:
+            for start in range(self.offset, len(view), _STEP_BYTES):
+                end = min(start + _STEP_BYTES, len(view))
+                found.update(view[start:end])
+                self.forget(start, end)
+        return found.hexdigest()
 
 
 def open_dataset(path: Path) -> DatasetFile:
-    """Read the meta group and map the file. Raises Malformed, OSError."""
-    with path.open("rb") as file:
-        meta, offset = part10.read(file)
-        return DatasetFile(path, meta, offset, map_file(file.fileno()))
-
-
-def map_file(fd: int) -> mmap.mmap:
-    """Map a whole file, read-only; it may be closed afterwards. Raises Malformed where it is empty, OSError."""
-    try:
-        return mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
-    except ValueError as error:
-        raise Malformed("the file is empty") from error
+    """Read or map the file, and read its meta group. Raises Malformed, OSError."""
+    data = contents(path)
+    meta, offset = part10.read(BytesIO(data) if isinstance(data, bytes) else data)
+    return DatasetFile(path, meta, offset, data)
 
 
 def digest(path: Path, offset: int) -> str:

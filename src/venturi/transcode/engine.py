@@ -1,19 +1,21 @@
 """The transcoder: one object, one target, a proven rendition or the reason why the original goes on.
 
 A frame at a time goes from the memory map of the source, decoded where it came compressed, through the encoder to
-the output, so memory does not grow with the number of frames. The same source and target give the same bytes. The
-source is opened read-only; an output that can't be proven is removed.
+the output, so memory does not grow with the number of frames; those of a large object are spread over several
+processes (``spreading.py``). The same source and target give the same bytes. The source is opened read-only; an output
+that can't be proven is removed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from venturi.dataset import part10
-from venturi.dataset.encapsulate import FrameWriter, OffsetTooLarge
-from venturi.dataset.scan import PIXEL_DATA
-from venturi.dataset.splice import encode_header, splice
+from venturi.dataset.contents import FEW_BYTES
+from venturi.dataset.encapsulate import OffsetTooLarge
+from venturi.dataset.splice import splice
 from venturi.dataset.syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Family, Syntax, lookup
 from venturi.errors import Malformed
 from venturi.model import Outcome, Proof, Reason, Target
@@ -21,30 +23,28 @@ from venturi.transcode import sandbox
 from venturi.transcode.codecs import Registry, registry
 from venturi.transcode.codecs.contract import Decoder, Encoder, Options
 from venturi.transcode.dataset_file import DatasetFile, digest, open_dataset
-from venturi.transcode.frames import pixels, unused_bits_are_clean
+from venturi.transcode.encode import UnusedBits, write_pixel_data
+from venturi.transcode.helper import Kept
 from venturi.transcode.image import Image
 from venturi.transcode.lossy import LOSSLESS_SIBLING, LOSSY_RATIO, derive, forbidden
 from venturi.transcode.original import Original, open_original
 from venturi.transcode.plan import Plan
-from venturi.transcode.prove import Proven, prove
-from venturi.transcode.refusal import Refused, blame
+from venturi.transcode.prove import Frames, Proven, prove
+from venturi.transcode.refusal import Refused, blame, reason_of
+from venturi.transcode.shares import Done, Share, Spread
+from venturi.transcode.spreading import Spreading
 from venturi.transcode.wishes import Wishes, wishes
-
-_MOST_NATIVE = 0xFFFFFFFE
-
-
-class _UnusedBits(Exception):
-    """Bits above Bits Stored hold data, and the encoder can carry them if it is told."""
 
 
 class Engine:
-    """A ``transcode.port.Transcoder``. It keeps nothing between calls; one thread uses it at a time."""
+    """A ``transcode.port.Transcoder``. It keeps nothing between calls, shares aside; one thread uses it at a time."""
 
     def __init__(self, codecs: Registry | None = None) -> None:
         """``codecs``: by default ours, and those that other packages add. Raises ConfigError for a broken one."""
         self._codecs = codecs or registry()
+        self._kept: Kept | None = None
 
-    def transcode(self, source: Path, target: Target, output: Path) -> Outcome:
+    def transcode(self, source: Path, target: Target, output: Path, spread: Spread | None = None) -> Outcome:
         """Write and prove the rendition: see ``transcode.port``. ``output`` must not exist yet."""
         try:
             received = open_dataset(source)
@@ -53,15 +53,11 @@ class Engine:
             return Outcome(target, "", size_bytes, digest(source, 0), Reason.MALFORMED, str(error))
         hold = False
         try:
-            return self._transcode(received, target, output)
-        except Refused as refused:
-            reason, detail = refused.reason, refused.detail
+            return self._transcode(received, target, output, spread)
+        except (Refused, Malformed, MemoryError) as error:
+            reason, detail = reason_of(error)
             if reason in (Reason.ERROR_BOUND, Reason.NEVER_LOSSY):
                 hold = wishes(target).lossy_beyond == "hold"
-        except Malformed as error:
-            reason, detail = Reason.MALFORMED, str(error)
-        except MemoryError:
-            reason, detail = Reason.TOO_LARGE, "no memory for it"
         return Outcome(
             target=target,
             transfer_syntax=received.meta.transfer_syntax,
@@ -72,10 +68,36 @@ class Engine:
             hold=hold,
         )
 
-    def _transcode(self, received: DatasetFile, target: Target, output: Path) -> Outcome:
-        wished = wishes(target)
+    def share(self, share: Share) -> Done:
+        """Do a share: see ``transcode.port``."""
+        try:
+            if self._kept is None or not self._kept.serves(share):
+                self._kept = None  # before another is opened
+                self._kept = Kept.of(share, self._plan_of(share))
+        except (Refused, Malformed, MemoryError) as error:
+            return Done(share.number, *reason_of(error))
+        return self._kept.do(share)
+
+    def let_go(self) -> None:
+        """Close what is kept for shares."""
+        self._kept = None
+
+    def _plan_of(self, share: Share) -> Plan:
+        """Plan as the lead has, but for what is no frame's business. Raises Refused, Malformed, OSError."""
+        received, wished = open_dataset(Path(share.source)), wishes(share.target)
+        original, encoders = self._open(received, share.target, wished, Path(share.rendition).parent)
+        if share.lossless_instead:
+            wished, encoders = self._lossless(original, wished, encoders, "")
+        image = replace(original.image, depth=share.depth)
+        encoder = _first_that_can(encoders, image, wished.options)
+        return Plan(original, image, share.target, wished, encoder, extended=False)
+
+    def _open(
+        self, received: DatasetFile, target: Target, wished: Wishes, scratch: Path
+    ) -> tuple[Original, Sequence[Encoder]]:
+        """Open the object and find encoders, if it is such as can and may be transcoded. Raises Refused, Malformed."""
         encoders, decoder = self._codecs_for(received, target, wished)
-        original = open_original(received, decoder, output.parent, wished.as_rgb)
+        original = open_original(received, decoder, scratch, wished.as_rgb)
         # Not before: a report without pixels is nothing that ``from`` means, and must not be held for it.
         fitting = {"uncompressed", "lossless", original.syntax.uid}
         if original.syntax.native and wished.taken and not fitting & set(wished.taken):
@@ -85,8 +107,16 @@ class Engine:
             raise Refused(Reason.SAME_SYNTAX)
         if not original.lossless and target.transfer_syntax != EXPLICIT_VR_LITTLE_ENDIAN:
             raise Refused(Reason.LOSSY_INPUT, f"the codestreams of this {original.syntax} are lossy")
+        return original, encoders
+
+    def _transcode(
+        self, received: DatasetFile, target: Target, output: Path, spread: Spread | None
+    ) -> Outcome:
+        wished = wishes(target)
+        original, encoders = self._open(received, target, wished, output.parent)
+        spreading = Spreading(spread, output) if spread else None
         try:
-            return _make(original, target, wished, encoders, output)
+            return _make(original, target, wished, encoders, output, spreading)
         except Refused as refused:
             if (
                 refused.reason not in (Reason.ERROR_BOUND, Reason.NEVER_LOSSY)
@@ -94,9 +124,17 @@ class Engine:
             ):
                 raise
             why = f"without loss, because of {refused.reason}: {refused.detail}"
-            lossless = replace(wished, options=Options(use_mct=wished.options.use_mct), lossy_max_error=None)
-            outcome = _make(original, target, lossless, self._siblings(original, encoders[0], why), output)
+            lossless, siblings = self._lossless(original, wished, encoders, why)
+            spreading = Spreading(spread, output, lossless_instead=True) if spread else None
+            outcome = _make(original, target, lossless, siblings, output, spreading)
             return replace(outcome, detail=why)
+
+    def _lossless(
+        self, original: Original, wished: Wishes, encoders: Sequence[Encoder], why: str
+    ) -> tuple[Wishes, Sequence[Encoder]]:
+        """What is wished where the lossy target was refused, and what encodes the same without loss."""
+        lossless = replace(wished, options=Options(use_mct=wished.options.use_mct), lossy_max_error=None)
+        return lossless, self._siblings(original, encoders[0], why)
 
     def _siblings(self, original: Original, encoder: Encoder, why: str) -> Sequence[Encoder]:
         """Find what encodes the same without loss. Raises Refused where it came so."""
@@ -151,7 +189,12 @@ def _may_be_decoded(syntax: Syntax, decompression: bool, wished: Wishes) -> None
 
 
 def _make(
-    original: Original, target: Target, wished: Wishes, encoders: Sequence[Encoder], output: Path
+    original: Original,
+    target: Target,
+    wished: Wishes,
+    encoders: Sequence[Encoder],
+    output: Path,
+    spreading: Spreading | None,
 ) -> Outcome:
     """Write and prove one rendition with the first encoder that can, again where it needs other bits or another table.
 
@@ -169,8 +212,11 @@ def _make(
         encoder = _first_that_can(encoders, image, wished.options)
         plan = Plan(original, image, target, wished, encoder, extended, derivation)
         try:
-            proven = _written_and_proven(plan, output)
-        except _UnusedBits:
+            if spreading and spreading.suits(plan):
+                proven = _spread_and_proven(plan, output, spreading)
+            else:
+                proven = _written_and_proven(plan, output, write_pixel_data)
+        except UnusedBits:
             image = replace(image, depth=image.bits_allocated)
         except OffsetTooLarge as error:
             if extended:  # a frame of 4 GiB
@@ -192,17 +238,58 @@ def _first_that_can(encoders: Sequence[Encoder], image: Image, options: Options)
     raise refusals[0]
 
 
-def _written_and_proven(plan: Plan, output: Path) -> Proven:
+def _spread_and_proven(plan: Plan, output: Path, spreading: Spreading) -> Proven:
+    """Have others encode and prove. The parts are the same with either table, and are not made again for the other."""
+    parts = spreading.encode(plan)
+    try:
+        try:
+            parts.check(plan)
+        except OffsetTooLarge:
+            if plan.extended:
+                raise
+            plan = replace(plan, extended=True)
+            parts.check(plan)
+        return _written_and_proven(plan, output, parts.write_pixel_data, spreading.prove)
+    finally:
+        parts.remove()
+
+
+def _written_and_proven(
+    plan: Plan, output: Path, write: Callable[[BinaryIO, Plan], int], prove_all: Frames | None = None
+) -> Proven:
+    """Write the whole Part 10 file, Pixel Data by ``write``, and prove it. A small one is written in one go.
+
+    Raises Refused, Malformed, OSError, UnusedBits, OffsetTooLarge.
+    """
+    whole = BytesIO()
+    bytes_each = (plan.image.pixel_bytes, plan.original.received.size_bytes)
+    small = prove_all is None and max(bytes_each) <= FEW_BYTES  # parts are copied from file to file
+    pixel_bytes = _write(whole, plan, write) if small else 0
     with output.open("xb") as out:
         try:
-            pixel_bytes = _write(out, plan)
+            if small:
+                out.write(whole.getbuffer())
+            else:
+                pixel_bytes = _write(out, plan, write)
             out.close()
             if plan.derivation:
                 _write_ratio(output, plan.image.pixel_bytes / pixel_bytes)
-            return prove(plan, open_dataset(output))
+            return prove(plan, open_dataset(output), prove_all)
         except BaseException:
             output.unlink(missing_ok=True)
             raise
+
+
+def _write(out: BinaryIO, plan: Plan, write: Callable[[BinaryIO, Plan], int]) -> int:
+    """Write the whole Part 10 file; tell how long Pixel Data became."""
+    sizes: list[int] = []
+
+    def write_element(stream: BinaryIO) -> None:
+        sizes.append(write(stream, plan))
+
+    out.write(part10.encode(plan.meta()))
+    splice(out, plan.original.header, plan.original.elements, plan.changes(), write_element)
+    return sizes[0]
 
 
 def _outcome(plan: Plan, proven: Proven) -> Outcome:
@@ -221,71 +308,9 @@ def _outcome(plan: Plan, proven: Proven) -> Outcome:
     )
 
 
-def _write(out: BinaryIO, plan: Plan) -> int:
-    """Write the whole Part 10 file; tell how long Pixel Data became.
-
-    Raises Refused, Malformed, OSError, _UnusedBits, OffsetTooLarge.
-    """
-    sizes: list[int] = []
-
-    def write_pixel_data(stream: BinaryIO) -> None:
-        sizes.append(_encapsulate(stream, plan) if plan.encapsulated else _lay_out(stream, plan))
-
-    out.write(part10.encode(plan.meta()))
-    splice(out, plan.original.header, plan.original.elements, plan.changes(), write_pixel_data)
-    return sizes[0]
-
-
-def _encapsulate(stream: BinaryIO, plan: Plan) -> int:
-    writer = FrameWriter(stream, plan.image.frames, plan.extended)
-    for index in range(plan.image.frames):
-        writer.add(_encode(plan, index))
-        plan.original.pixels.forget(index)
-        _require_saving(plan, writer.size_bytes, index)
-    writer.finish()
-    return writer.size_bytes
-
-
-def _lay_out(stream: BinaryIO, plan: Plan) -> int:
-    length = plan.image.pixel_bytes + plan.image.pixel_bytes % 2
-    if length > _MOST_NATIVE:
-        raise Refused(Reason.TOO_LARGE, f"{length} bytes of native Pixel Data; {_MOST_NATIVE} at most")
-    stream.write(encode_header(PIXEL_DATA, plan.pixel_data_vr, length))
-    for index in range(plan.image.frames):
-        stream.write(_encode(plan, index))
-        plan.original.pixels.forget(index)
-    stream.write(bytes(length - plan.image.pixel_bytes))
-    return length
-
-
-def _encode(plan: Plan, index: int) -> bytes:
-    image = plan.image
-    frame = pixels(plan.original.pixels.frame(index), image)
-    if plan.encapsulated and image.depth < image.bits_allocated and not unused_bits_are_clean(frame, image):
-        if plan.encoder.keeps_unused_bits and not plan.encoder.lossy:
-            raise _UnusedBits
-        words = (
-            f"frame {index}: bits above BitsStored {image.bits_stored} of {image.bits_allocated} hold data"
-        )
-        raise Refused(Reason.UNUSED_BITS, words)
-    with blame(Reason.ENCODER_FAILED, f"frame {index}"):
-        return plan.encoder.encode(frame, image, plan.options)
-
-
 def _write_ratio(path: Path, ratio: float) -> None:
     """Overwrite the 16 spaces of Lossy Image Compression Ratio, now that it is known."""
     blank = next(element for element in open_dataset(path).elements() if element.tag == LOSSY_RATIO)
     with path.open("r+b") as file:
         file.seek(blank.value)
         file.write(f"{ratio:.3f}".ljust(16).encode())
-
-
-def _require_saving(plan: Plan, size_bytes: int, index: int) -> None:
-    """Stop as soon as the saving asked for can't be reached. A target that asks for none may even grow."""
-    before, saving = plan.original.pixel_bytes, plan.target.min_saving
-    if saving > 0 and size_bytes > before * (1.0 - saving):
-        raise Refused(
-            Reason.NO_SAVING,
-            f"{size_bytes} bytes after frame {index + 1} of {plan.image.frames}; {before} before, "
-            f"{saving:.0%} was to be saved",
-        )

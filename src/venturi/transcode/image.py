@@ -71,13 +71,12 @@ class Image:
         )
 
 
-def describe(buffer: Buffer, elements: Sequence[Element], encapsulated: bool) -> Image:
+def describe(attributes: "Values", encapsulated: bool) -> Image:
     """Check the attributes against each other. Raises Refused.
 
-    ``elements`` are a whole dataset in explicit VR little endian. Photometric Interpretation is as it stands
-    there; of native Pixel Data, only what codecs can take is let through.
+    Photometric Interpretation is as it stands there; of native Pixel Data, only what codecs can take is let through.
     """
-    image = _image(Values(buffer, elements), encapsulated)
+    image = _image(attributes, encapsulated)
     if image.frames > MOST_FRAMES:
         raise Refused(Reason.TOO_LARGE, f"{image.frames} frames; {MOST_FRAMES} at most")
     return image
@@ -87,6 +86,7 @@ class Values:
     """Values of top-level elements in explicit VR little endian, each checked for its VR and length."""
 
     def __init__(self, buffer: Buffer, elements: Sequence[Element]) -> None:
+        """``elements`` are a whole dataset, scanned from ``buffer``."""
         self._buffer = buffer
         self._by_tag = {element.tag: element for element in elements}
 

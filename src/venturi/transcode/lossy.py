@@ -72,7 +72,7 @@ _MAMMOGRAPHY = frozenset(_STORAGE + end for end in ("1.2", "1.2.1", "13.1.3", "1
 
 def forbidden(original: Original, wishes: Wishes) -> Refused | None:
     """Say why this object may not lose anything, whatever a rule wants; None where it may."""
-    values = Values(original.header, original.elements)
+    values = original.values
     # One value by the standard; any that some sender added counts, and so does one in small letters.
     modalities = {text.strip() for text in values.code(MODALITY, "Modality").upper().split("\\")}
     # The file meta group and the dataset may differ in what they say; either is enough.
@@ -163,7 +163,7 @@ def bookkeeping(
 
     Without ``lossy``, Lossy Image Compression Ratio is 16 spaces, to be overwritten in place when it is measured.
     """
-    values = Values(original.header, original.elements)
+    values = original.values
     ratio = f"{lossy.ratio:.3f}" if lossy else ""
     changes: dict[int, bytes | None] = {
         IMAGE_TYPE: _element(IMAGE_TYPE, "CS", _image_type(values.text(IMAGE_TYPE))),

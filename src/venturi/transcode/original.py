@@ -7,7 +7,7 @@ a decoder sees a byte; ``Refused`` or ``Malformed`` says what stood in the way.
 """
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,16 +16,27 @@ from numpy.typing import NDArray
 
 from venturi.dataset import fragments
 from venturi.dataset.agrees import agrees
+from venturi.dataset.contents import map_file
 from venturi.dataset.explicit import TooLong, explicit
 from venturi.dataset.inflate import inflate
-from venturi.dataset.scan import EXPLICIT_LE, PIXEL_DATA, Buffer, Element, Encoding, encoding_of, name, scan
+from venturi.dataset.scan import (
+    EXPLICIT_LE,
+    PIXEL_DATA,
+    Buffer,
+    Element,
+    Encoding,
+    encoding_of,
+    find,
+    name,
+    scan,
+)
 from venturi.dataset.splice import encode_element, encode_header
 from venturi.dataset.syntaxes import Syntax, lookup
 from venturi.model import Reason
 from venturi.transcode.codecs.contract import Coded, Decoder
-from venturi.transcode.dataset_file import DatasetFile, map_file
+from venturi.transcode.dataset_file import DatasetFile
 from venturi.transcode.frames import Frame, as_rgb, container, pixels, rebuild
-from venturi.transcode.image import DIGITAL_SIGNATURES, FLOAT_PIXEL_DATA, Image, describe
+from venturi.transcode.image import DIGITAL_SIGNATURES, FLOAT_PIXEL_DATA, Image, Values, describe
 from venturi.transcode.refusal import Refused, blame
 
 EXTENDED_OFFSETS, EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
@@ -63,9 +74,11 @@ class Original:
     file: DatasetFile
     """The same, or what it was inflated to."""
     syntax: Syntax
-    header: Buffer
+    header: Buffer = field(repr=False)
     elements: list[Element]
     """Of ``header``: explicit VR little endian; Pixel Data stands for its place only."""
+    values: Values
+    """Of ``elements``."""
     image: Image
     """What the frames are."""
     pixels: Pixels
@@ -106,7 +119,8 @@ def open_original(
     if encoding == EXPLICIT_LE:  # in others it is Malformed
         _require_no_fragments_within(file, source)
     header, elements, converted = _header(file, source, encoding)
-    image = describe(header, elements, encapsulated=not syntax.native)
+    values = Values(header, elements)
+    image = describe(values, encapsulated=not syntax.native)
     if image.frames > FEW_FRAMES and image.frames * LEAST_FRAME_BYTES > received.size_bytes:
         raise Refused(Reason.TOO_LARGE, f"{image.frames} frames in {received.size_bytes} bytes")
     frames: Pixels
@@ -125,7 +139,9 @@ def open_original(
             raise Refused(Reason.PHOTOMETRIC, f"YBR_FULL becomes RGB with 8 bits only; {image}")
         frames = _Rgb(frames, image)
         image = replace(image, photometric="RGB")
-    return Original(received, file, syntax, header, elements, image, frames, pixel_bytes, lossless, converted)
+    return Original(
+        received, file, syntax, header, elements, values, image, frames, pixel_bytes, lossless, converted
+    )
 
 
 def _inflated(file: DatasetFile, scratch: Path) -> DatasetFile:
@@ -140,13 +156,12 @@ def _inflated(file: DatasetFile, scratch: Path) -> DatasetFile:
 
 def _pixel_data(elements: list[Element]) -> Element:
     """Find it, and refuse what is never transcoded."""
-    by_tag = {element.tag: element for element in elements}
-    if DIGITAL_SIGNATURES in by_tag:
+    if find(elements, DIGITAL_SIGNATURES):
         raise Refused(Reason.SIGNED_OBJECT, "a signature may cover what would change")
     for tag in FLOAT_PIXEL_DATA:
-        if tag in by_tag:
+        if find(elements, tag):
             raise Refused(Reason.FLOAT_PIXEL_DATA, f"{name(tag)} is present")
-    pixel_data = by_tag.get(PIXEL_DATA)
+    pixel_data = find(elements, PIXEL_DATA)
     if pixel_data is None:
         raise Refused(Reason.NO_PIXEL_DATA)
     if pixel_data.vr not in ("OB", "OW", ""):
@@ -248,10 +263,8 @@ class _Coded:
         self.libraries = decoder.libraries
         if pixel_data.length is not None:
             raise Refused(Reason.FRAMES, "compressed Pixel Data is not encapsulated")
-        tables = {
-            element.tag: element for element in source if element.tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS)
-        }
-        extended = (tables[EXTENDED_OFFSETS], tables[EXTENDED_LENGTHS]) if len(tables) == 2 else None
+        offsets, lengths = find(source, EXTENDED_OFFSETS), find(source, EXTENDED_LENGTHS)
+        extended = (offsets, lengths) if offsets and lengths else None
         with blame(Reason.FRAMES, "fragments"):
             self._frames = fragments.find(file.data, pixel_data, image.frames, extended, decoder.starts)
         self._header_image = image

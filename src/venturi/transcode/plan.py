@@ -1,8 +1,10 @@
 """What is to be made of one original: decided once, then written by the engine and checked by the proof."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from venturi.dataset.part10 import FileMeta
+from venturi.dataset.splice import Changes
 from venturi.model import Lossy, Target
 from venturi.transcode.attributes import changes
 from venturi.transcode.codecs.contract import Encoder, Options
@@ -13,7 +15,7 @@ from venturi.transcode.original import Original
 from venturi.transcode.wishes import Wishes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """One rendition of one original."""
 
@@ -57,6 +59,13 @@ class Plan:
             private_information=b"",
         )
 
-    def changes(self, lossy: Lossy | None = None) -> dict[int, bytes | None]:
-        """See ``attributes.changes``."""
+    def changes(self, lossy: Lossy | None = None) -> Changes:
+        """See ``attributes.changes``; without ``lossy``, what is written before it is measured."""
+        return self._with(lossy) if lossy else self._before_measured
+
+    @cached_property
+    def _before_measured(self) -> Changes:
+        return self._with(None)
+
+    def _with(self, lossy: Lossy | None) -> Changes:
         return changes(self.original, self.image, self.encoder, self.options, self.derivation, lossy)

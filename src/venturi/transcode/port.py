@@ -5,18 +5,36 @@ from pathlib import Path
 from typing import Protocol
 
 from venturi.model import Instance, Judgement, Outcome, Target
+from venturi.transcode.shares import Done, Share, Spread
+
+
+class WorkerDied(Exception):
+    """A worker ended over an object, or took too long (then it ``hung``) and was ended."""
+
+    def __init__(self, how: str, *, hung: bool = False) -> None:
+        super().__init__(how)
+        self.hung = hung
 
 
 class Transcoder(Protocol):
-    """Makes one target from one Part 10 file."""
+    """Makes one target from one Part 10 file, or a share of it."""
 
-    def transcode(self, source: Path, target: Target, output: Path) -> Outcome:
+    def transcode(self, source: Path, target: Target, output: Path, spread: Spread | None = None) -> Outcome:
         """Write the rendition to ``output`` (a Part 10 file, not yet synced) and prove it.
 
-        Never raises for what is in the source: an object that can't be transcoded gives an ``Outcome`` with a
-        ``Reason``, and then there is no file at ``output``. OSError passes through (a full disk is not the
-        object's fault).
+        With ``spread`` others do shares of a large object; the outcome and the bytes are the same. Never raises for
+        what is in the source: an object that can't be transcoded gives an ``Outcome`` with a ``Reason``, and then
+        there is no file at ``output``. OSError passes through (a full disk is not the object's fault).
         """
+
+    def share(self, share: Share) -> Done:
+        """Do a share of what another process transcodes. Raises OSError.
+
+        What was opened for it is kept for the next share of the same, until ``let_go``.
+        """
+
+    def let_go(self) -> None:
+        """Close what is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +42,8 @@ class Judge:
     """A job: decide for an instance of the spool, and make what its destinations should get."""
 
     instance: Instance
+    deaths: str = ""
+    """How it has ended who worked at it before, in words: then it is not encoded."""
 
     @property
     def name(self) -> str:
@@ -78,7 +98,7 @@ class Crew(Protocol):
     """
 
     def room(self) -> int:
-        """How many more jobs it takes before ``put`` blocks."""
+        """How many more jobs it takes before ``put`` blocks. Raises RuntimeError as that does."""
 
     def put(self, job: Job) -> None:
         """Give it a job. Raises RuntimeError where it is broken: workers can't be started, or ``finish`` raised."""

@@ -11,11 +11,13 @@ Bits that are neither pixels nor elements (a codestream's padding, a comment mar
 """
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from venturi.dataset.encapsulate import Fragment
 from venturi.model import Lossy, Reason
 from venturi.transcode import prove_header
 from venturi.transcode.dataset_file import DatasetFile
@@ -37,11 +39,26 @@ class Proven:
     lossy: Lossy | None = None
 
 
-def prove(plan: Plan, result: DatasetFile) -> Proven:
+Frames = Callable[[Plan, DatasetFile, Sequence[Fragment]], "Measured"]
+"""Proves all frames of a final file. Raises Refused, OSError."""
+
+
+def prove(plan: Plan, result: DatasetFile, frames: Frames | None = None) -> Proven:
     """Prove a rendition. With ``prove: none`` the pixels are left out, and nothing else. Raises Refused, OSError."""
     found = prove_header.read(plan, result)
-    measured = _Measured()
-    for index, fragment in enumerate(found.fragments):
+    if frames is None:
+        measured = prove_frames(plan, result, enumerate(found.fragments))
+    else:
+        measured = frames(plan, result, found.fragments)
+    lossy = measured.lossy(plan, found.pixel_bytes) if plan.derivation else None
+    prove_header.changed_as_wanted(plan, result, found, lossy)
+    return Proven(result.sha256, result.size_bytes, found.pixel_bytes, lossy)
+
+
+def prove_frames(plan: Plan, result: DatasetFile, fragments: Iterable[tuple[int, Fragment]]) -> "Measured":
+    """Prove frames of a final file, each with its number. Raises Refused, OSError."""
+    measured = Measured()
+    for index, fragment in fragments:
         codestream = bytes(result.data[fragment.offset : fragment.offset + fragment.length])
         with blame(Reason.PROOF_FAILED, f"frame {index}"):
             problem = plan.encoder.check(codestream, plan.image, plan.options)
@@ -51,12 +68,10 @@ def prove(plan: Plan, result: DatasetFile) -> Proven:
             _same_pixels(plan, index, codestream, measured)
         plan.original.pixels.forget(index)
         result.forget(fragment.offset, fragment.offset + fragment.length)
-    lossy = measured.lossy(plan, found.pixel_bytes) if plan.derivation else None
-    prove_header.changed_as_wanted(plan, result, found, lossy)
-    return Proven(result.sha256, result.size_bytes, found.pixel_bytes, lossy)
+    return measured
 
 
-class _Measured:
+class Measured:
     """What was lost, over all frames."""
 
     def __init__(self) -> None:
@@ -64,7 +79,14 @@ class _Measured:
         self.squares = 0
         self.samples = 0
 
+    def add(self, max_error: int, squares: int, samples: int) -> None:
+        """Add what was lost in some of them."""
+        self.max_error = max(self.max_error, max_error)
+        self.squares += squares
+        self.samples += samples
+
     def lossy(self, plan: Plan, pixel_bytes: int) -> Lossy:
+        """Put it in the units of the outcome."""
         psnr = None
         if self.squares:
             peak = (1 << plan.image.bits_stored) - 1
@@ -73,7 +95,7 @@ class _Measured:
         return Lossy(uid, plan.image.pixel_bytes / pixel_bytes, self.max_error, psnr)
 
 
-def _same_pixels(plan: Plan, index: int, codestream: bytes, measured: _Measured) -> None:
+def _same_pixels(plan: Plan, index: int, codestream: bytes, measured: Measured) -> None:
     image = plan.image
     with blame(Reason.PROOF_FAILED, f"frame {index}"):
         decoded = plan.encoder.decode(codestream, image)
@@ -91,7 +113,7 @@ def _same_pixels(plan: Plan, index: int, codestream: bytes, measured: _Measured)
 
 
 def _within_bound(
-    plan: Plan, index: int, original: NDArray[np.uint8], decoded: Frame, measured: _Measured
+    plan: Plan, index: int, original: NDArray[np.uint8], decoded: Frame, measured: Measured
 ) -> None:
     """Measure every sample's error in stored values. Raises Refused beyond the rule's bound."""
     image, bound = plan.image, plan.wishes.lossy_max_error
@@ -102,6 +124,4 @@ def _within_bound(
     largest = int(error.max())
     if bound is None or largest > bound:
         raise Refused(Reason.ERROR_BOUND, f"frame {index}: an error of {largest}; {bound:g} allowed")
-    measured.max_error = max(measured.max_error, largest)
-    measured.squares += int(np.square(error).sum())
-    measured.samples += error.size
+    measured.add(largest, int(np.square(error).sum()), error.size)

@@ -16,6 +16,17 @@ class Refused(Permanent):
         self.detail = detail
 
 
+def reason_of(error: Refused | Malformed | MemoryError) -> tuple[Reason, str]:
+    """Why the object goes on as received, and in words."""
+    match error:
+        case Refused():
+            return error.reason, error.detail
+        case Malformed():
+            return Reason.MALFORMED, str(error)
+        case _:
+            return Reason.TOO_LARGE, "no memory for it"
+
+
 @contextmanager
 def blame(reason: Reason, where: str) -> Iterator[None]:
     """Turn whatever a codec raises into Refused: the original is there to go on.

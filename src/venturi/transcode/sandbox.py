@@ -8,6 +8,7 @@ checked before it is decoded. Only soft limits are set, anew for each object; th
 Nothing here ends a start: what the kernel or its administrator does not allow is given back in words, for the log.
 """
 
+import errno
 import os
 import resource
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ GIB = 1 << 30
 MEMORY_PER_BYTE = 8
 """The hungriest codec measured, OpenJPEG on 8-bit samples, allocates 7 bytes for each byte of a native frame."""
 OPEN_FILES = 64
+LIMITS = {errno.ENOMEM: "no memory is left to it", errno.EFBIG: "its rendition would be too long a file"}
+"""Errors of the operating system that are the object's own fault: it met a limit, and would again."""
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def limits(size_bytes: int) -> Limits:
 
 def _memory_for(native_bytes: int) -> int:
     """What codecs may allocate over so many bytes of pixels; half the machine's memory is for everybody else."""
-    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    half = os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES // 2
     return min(2 * GIB + MEMORY_PER_BYTE * native_bytes, half)
 
 
@@ -103,11 +107,19 @@ def _set_soft(what: int, value: int) -> None:
     resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
-def taken_bytes(pid: int | None = None) -> tuple[int, int]:
-    """Address space of a process of ours, and the part that is private and writable. Raises OSError: it is gone."""
-    fields = Path(f"/proc/{pid or 'self'}/statm").read_text().split()
-    page = os.sysconf("SC_PAGE_SIZE")
-    return int(fields[0]) * page, int(fields[5]) * page
+def taken_bytes(statm: int | None = None) -> tuple[int, int]:
+    """Address space of this process, and the part that is private and writable; or of another whose ``statm`` is open.
+
+    Raises OSError: it is gone.
+    """
+    if statm is None:
+        own = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return taken_bytes(own)
+        finally:
+            os.close(own)
+    fields = os.pread(statm, 128, 0).split()
+    return int(fields[0]) * _PAGE_BYTES, int(fields[5]) * _PAGE_BYTES
 
 
 def enter() -> tuple[str, ...]:

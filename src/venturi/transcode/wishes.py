@@ -8,6 +8,7 @@ taken, as ``uncompressed``, ``lossless`` and UIDs of syntaxes. ``as_rgb``: decom
 """
 
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 
 from venturi.model import Target
 from venturi.transcode.codecs.contract import OPTIONS, Options
@@ -32,6 +33,7 @@ class Wishes:
     """Modalities that are lossy only where a rule names them."""
 
 
+@lru_cache(maxsize=64)
 def wishes(target: Target) -> Wishes:
     """Read them. Raises ValueError for a name that is none of them: a mistake of ours, since config checks."""
     given = {"taken" if name == "from" else name: value for name, value in target.parameters}
