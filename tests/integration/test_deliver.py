@@ -635,3 +635,82 @@ def test_peers_are_stopped_cleanly(tmp_path: Path) -> None:
     ) as server:
         assert server.poll() is None
     assert server.poll() is not None
+
+
+# --- several at once ---
+
+
+def test_a_batch_is_stored_with_one_receipt_for_each(tmp_path: Path, corpus: Path, node: Node) -> None:
+    names = ("CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm", "examples_rgb_color.dcm")
+    parcels = [
+        node.parcel(node.receive(sample(corpus, name)), delivery=4 * turn + number)
+        for turn in range(3)
+        for number, name in enumerate(names)
+    ]
+    parcels[5].original.write_bytes(parcels[5].original.read_bytes()[:-2])
+    receipts = list(folder_of(tmp_path / "archive").deliver(parcels))
+    assert sorted(receipt.delivery for receipt in receipts) == list(range(12))
+    assert {receipt.delivery for receipt in receipts if receipt.ending is not Ending.DELIVERED} == {5}
+    stored = sorted(path.read_bytes()[-100:] for path in (tmp_path / "archive").rglob("*.dcm"))
+    assert stored == sorted(parcels[number].original.read_bytes()[-100:] for number in range(4))
+    assert list((tmp_path / "archive" / ".incoming").iterdir()) == []
+
+
+def test_a_batch_of_receipts_of_one_object_leaves_the_last_one(
+    tmp_path: Path, corpus: Path, node: Node
+) -> None:
+    first = sample(corpus, "CT_small.dcm")
+    other = tmp_path / "other.dcm"
+    other.write_bytes(first.read_bytes()[:-1] + bytes([first.read_bytes()[-1] ^ 1]))
+    instances = [node.receive(path) for path in (first, other) * 8]
+    parcels = [node.parcel(instance, delivery=number) for number, instance in enumerate(instances)]
+    receipts = list(folder_of(tmp_path / "archive", on_conflict="replace").deliver(parcels[::-1]))
+    assert {receipt.ending for receipt in receipts} == {Ending.DELIVERED}
+    (stored,) = (tmp_path / "archive").rglob("*.dcm")
+    meta, offset = read_meta(stored)
+    assert meta.private_information.decode() == max(instance.id for instance in instances)
+    assert hashlib.sha256(stored.read_bytes()[offset:]).hexdigest() == instances[-1].sha256
+
+
+def test_of_a_batch_with_one_name_every_file_is_kept_where_there_are_no_hard_links(
+    tmp_path: Path, corpus: Path, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder on CIFS, say: a name is reserved by an empty file there, which is replaced a moment later."""
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no hard links here")
+
+    reserve = os.open
+
+    def slow(path: str | Path, flags: int, *more: int, **named: int) -> int:
+        descriptor = reserve(path, flags, *more, **named)
+        if flags & os.O_EXCL and str(path).endswith("CT.dcm"):
+            time.sleep(0.1)
+        return descriptor
+
+    parcels = []
+    for number in range(4):
+        dataset = dcmread(sample(corpus, "CT_small.dcm"))
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+        dataset.save_as(tmp_path / f"{number}.dcm")
+        parcels.append(node.parcel(node.receive(tmp_path / f"{number}.dcm"), delivery=number))
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(os, "open", slow)
+    where = folder_of(tmp_path / "archive", path="{Modality}.dcm", on_conflict="keep-both")
+    assert {receipt.ending for receipt in where.deliver(parcels)} == {Ending.DELIVERED}
+    kept = {dcmread(path).SOPInstanceUID for path in (tmp_path / "archive").rglob("*.dcm")}
+    assert kept == {f"1.2.3.{number}" for number in range(4)}
+
+
+def test_a_batch_that_is_broken_off_leaves_nothing_half_written(
+    tmp_path: Path, corpus: Path, node: Node
+) -> None:
+    parcels = [
+        node.parcel(node.receive(sample(corpus, "CT_small.dcm")), delivery=number) for number in range(40)
+    ]
+    where = folder_of(tmp_path / "archive", path="{InstanceNumber}-{SOPInstanceUID}.dcm")
+    receipts = iter(where.deliver(parcels))
+    assert next(receipts).ending is Ending.DELIVERED
+    receipts.close()  # type: ignore[attr-defined]  # a generator, as a courier finds out too
+    assert list((tmp_path / "archive" / ".incoming").iterdir()) == []
+    assert len(list(where.deliver(parcels))) == 40

@@ -22,6 +22,8 @@ from integration.peers import answers, dataset_bytes, run, sample, storescp
 from integration.receiving import receiving
 from venturi.config.schema import Limits, Peer
 from venturi.errors import SpoolFailed
+from venturi.model import Instance
+from venturi.spool.intake import LocalDraft
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -408,6 +410,29 @@ def test_garbage_on_the_wire_harms_nobody_else(tmp_path: Path, garbage: bytes) -
                 pass
             attacker.close()
         assert len(receiver.instances()) == 1
+
+
+def test_an_idle_association_is_ended_after_the_configured_timeout(tmp_path: Path) -> None:
+    with receiving(tmp_path, limits=Limits(min_free=0.0, timeout_s=1)) as receiver:
+        association = associate(receiver.port, [(CT, [EXPLICIT])])
+        until(lambda: association.is_aborted)
+
+
+def test_a_slow_disk_is_not_taken_for_a_silent_peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = LocalDraft.commit
+
+    def slow(draft: LocalDraft) -> Instance:
+        time.sleep(2.5)
+        return commit(draft)
+
+    monkeypatch.setattr(LocalDraft, "commit", slow)
+    with receiving(tmp_path, limits=Limits(min_free=0.0, timeout_s=1)) as receiver:
+        association = associate(receiver.port, [(CT, [EXPLICIT])])
+        assert send(association, bytes(1000)) == 0
+        assert send(association, bytes(1000), sop_instance="1.2.4") == 0
+        association.release()
+        assert association.is_released
+        assert len(receiver.instances()) == 2
 
 
 def test_a_stop_lets_the_object_in_hand_be_finished(tmp_path: Path) -> None:

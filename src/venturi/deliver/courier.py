@@ -1,18 +1,18 @@
 """Takes one destination's deliveries from the ledger to the destination: one thread, one queue, one breaker.
 
-A destination that is down slows nobody else. Each receipt is recorded as soon as it is there, so that a crash
-repeats at most the delivery in hand. Nothing ends a courier but ``stop``: what is unexpected is logged once,
-the deliveries concerned are tried later, and it goes on.
+A destination that is down slows nobody else. Receipts are recorded right behind the deliveries (see ``behind.py``),
+so that a crash repeats at most the delivery in hand and those of the last moment. Nothing ends a courier but
+``stop``: what is unexpected is logged once, the deliveries concerned are tried later, and it goes on.
 """
 
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import structlog
 
+from venturi.behind import Behind
 from venturi.deliver.port import Destination, Ending, Parcel, Receipt
 from venturi.deliver.retry import Backoff
 from venturi.errors import Damaged
@@ -26,6 +26,8 @@ BATCH = 16
 LEASE_S = 120.0
 IDLE_S = 30.0
 """The longest sleep without a look at the ledger: a ring may be lost."""
+PACE_S = 0.03
+"""After a look that did not find a whole batch: a few more may come, and a look costs as much for one as for all."""
 LEASED_S = 0.5
 """The shortest sleep, when what is due is in other hands."""
 BREAK_S = 60.0
@@ -83,6 +85,8 @@ class Courier:
                     self._work(jobs)
                 else:
                     self._sleep()
+                if len(jobs) < BATCH:
+                    self._stop.wait(PACE_S)
             except Exception:  # the ledger failed: nothing is lost, and it may be back soon
                 log.exception("courier can't reach the ledger; it goes on later", destination=self.name)
                 self._pause()
@@ -107,15 +111,19 @@ class Courier:
         waiting = {job.id: job for job in jobs}
         arrived = False
         parcels: list[Parcel] = []
-        with self._renewed():
+        with Behind(self._write, self._renew, LEASE_S / 3) as recording:
             try:
-                parcels = [parcel for job in jobs if (parcel := self._parcel(job, waiting)) is not None]
+                for job in jobs:
+                    match self._parcel(job):
+                        case Parcel() as parcel:
+                            parcels.append(parcel)
+                        case receipt:
+                            recording.put((waiting.pop(job.id), receipt))
                 receipts = iter(self._destination.deliver(parcels)) if parcels else iter(())
                 for receipt in receipts:
-                    job = waiting.pop(receipt.delivery)
-                    self._record(job, receipt)
+                    recording.put((waiting.pop(receipt.delivery), receipt))
                     arrived = arrived or receipt.ending is not Ending.LATER
-                    if self._stop.is_set():
+                    if self._stop.is_set() or recording.failed:
                         close = getattr(receipts, "close", None)
                         if close is not None:
                             close()
@@ -126,14 +134,21 @@ class Courier:
                 log.exception("delivery failed unexpectedly", destination=self.name, deliveries=len(waiting))
                 for job in waiting.values():
                     detail = f"unexpected {type(error).__name__}; the log has more"
-                    self._record(job, Receipt(job.id, Ending.LATER, "error", detail))
+                    recording.put((job, Receipt(job.id, Ending.LATER, "error", detail)))
         if arrived or not parcels:
             self._failures = 0
         else:
             self._pause()
 
-    def _parcel(self, job: Job, waiting: dict[int, Job]) -> Parcel | None:
-        """Find the files of a job; a job whose files are damaged or can't be read leaves ``waiting``."""
+    def _renew(self) -> None:
+        """Keep the leases alive."""
+        try:
+            self._ledger.renew(self._owner, LEASE_S)
+        except Exception:  # tried again in a while; a lost lease costs a repetition, not an image
+            log.exception("leases not renewed", destination=self.name)
+
+    def _parcel(self, job: Job) -> Parcel | Receipt:
+        """Find the files of a job, or say how it ends because they are damaged or can't be read."""
         try:
             try:
                 original = rendition = self._spool.materialise(job.instance)
@@ -143,15 +158,29 @@ class Courier:
             if job.outcome.transcoded:
                 rendition = self._spool.materialise_rendition(job.instance, job.target)
         except Damaged as error:
-            self._record(waiting.pop(job.id), Receipt(job.id, Ending.REFUSED, "damaged", str(error)))
-            return None
+            return Receipt(job.id, Ending.REFUSED, "damaged", str(error))
         except OSError as error:
             detail = f"the spool can't be read: {error.strerror or type(error).__name__}"
-            self._record(waiting.pop(job.id), Receipt(job.id, Ending.LATER, "unreadable", detail))
-            return None
+            return Receipt(job.id, Ending.LATER, "unreadable", detail)
         return Parcel(job.id, job.instance, job.outcome, rendition, original)
 
-    def _record(self, job: Job, receipt: Receipt) -> None:
+    def _write(self, ended: Sequence[tuple[Job, Receipt]]) -> None:
+        """Record how attempts ended."""
+        attempts = [(job, self._attempt(job, receipt)) for job, receipt in ended]
+        self._ledger.record([attempt for _, attempt in attempts], self._owner)
+        for job, attempt in attempts:
+            pending = attempt.state is State.PENDING
+            tell = log.info if attempt.state is State.DELIVERED else log.warning if pending else log.error
+            tell(
+                "delivery " + ("to be tried again" if pending else str(attempt.state)),
+                instance=job.instance.id,
+                delivery=job.id,
+                destination=self.name,
+                status=attempt.status,
+                tries=job.tries + 1,
+            )
+
+    def _attempt(self, job: Job, receipt: Receipt) -> Attempt:
         now = time.time()
         refused_before = 0
         if receipt.ending is Ending.REFUSED and job.tries:
@@ -163,7 +192,7 @@ class Courier:
         due_at = 0.0
         if state is State.PENDING:
             due_at = now + self._backoff.delay_s(job.tries + 1, random.random())  # noqa: S311 - jitter
-        attempt = Attempt(
+        return Attempt(
             delivery=job.id,
             state=state,
             at=now,
@@ -173,33 +202,3 @@ class Courier:
             due_at=due_at,
             sent_original=receipt.sent_original,
         )
-        self._ledger.record([attempt], self._owner)
-        tell = log.info if state is State.DELIVERED else log.warning if state is State.PENDING else log.error
-        tell(
-            "delivery " + ("to be tried again" if state is State.PENDING else str(state)),
-            instance=job.instance.id,
-            delivery=job.id,
-            destination=self.name,
-            status=receipt.status,
-            tries=job.tries + 1,
-        )
-
-    @contextmanager
-    def _renewed(self) -> Iterator[None]:
-        """Keep the leases alive meanwhile."""
-        done = threading.Event()
-
-        def renew() -> None:
-            while not done.wait(LEASE_S / 3):
-                try:
-                    self._ledger.renew(self._owner, LEASE_S)
-                except Exception:  # tried again in a while; a lost lease costs a repetition, not an image
-                    log.exception("lease not renewed", destination=self.name)
-
-        thread = threading.Thread(target=renew, name=f"lease {self.name}", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()

@@ -13,8 +13,10 @@ read-only, not mounted) is LATER, with its words.
 import errno
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -30,6 +32,8 @@ INCOMING = ".incoming"
 """Where files are written before they have their name; no template makes a name with a leading dot."""
 ABANDONED_AFTER_S = 3600.0
 CHUNK_BYTES = 1 << 20
+AT_ONCE = 4
+"""Files written at once: the file system's journal commits what waits for it together."""
 
 KEEP_BOTH, REPLACE, HOLD = "keep-both", "replace", "hold"
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
@@ -53,16 +57,40 @@ class Folder:
         self._template = PathTemplate(config.path)
         self._on_conflict = config.on_conflict
         self._swept = False
+        self._lock = threading.Lock()
+        """Held over what two threads must not do at once: making folders, and giving names."""
 
     def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
-        """Store each parcel; see the port."""
+        """Store each parcel, a few at once, so that they wait for the disk together; see the port.
+
+        Those of one SOP instance one after the other: the first to come has the name.
+        """
+        if len(parcels) == 1:
+            yield self._stored(parcels[0])
+            return
+        of_one: dict[str, list[Parcel]] = {}
         for parcel in parcels:
-            began = time.monotonic()
-            ending, status, detail = self._store(parcel)
-            yield Receipt(parcel.delivery, ending, status, detail, duration_s=time.monotonic() - began)
+            of_one.setdefault(parcel.envelope.sop_instance_uid, []).append(parcel)
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="folder") as pool:
+            waiting = [pool.submit(self._all_stored, same) for same in of_one.values()]
+            try:
+                for done in as_completed(waiting):
+                    yield from done.result()
+            finally:
+                pool.shutdown(
+                    cancel_futures=True
+                )  # what is in hand is finished, and found there the next time
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _all_stored(self, parcels: Sequence[Parcel]) -> list[Receipt]:
+        return [self._stored(parcel) for parcel in parcels]
+
+    def _stored(self, parcel: Parcel) -> Receipt:
+        began = time.monotonic()
+        ending, status, detail = self._store(parcel)
+        return Receipt(parcel.delivery, ending, status, detail, duration_s=time.monotonic() - began)
 
     def _store(self, parcel: Parcel) -> tuple[Ending, str, str]:
         try:
@@ -94,13 +122,14 @@ class Folder:
 
     def _incoming(self) -> Path:
         folder = self._root / INCOMING
-        _make_folders(folder)
-        if not self._swept:
-            for path in folder.iterdir():
-                with suppress(FileNotFoundError):  # another courier's, finished since it was listed
-                    if path.stat().st_mtime < time.time() - ABANDONED_AFTER_S:
-                        path.unlink()
-            self._swept = True
+        with self._lock:
+            _make_folders(folder)
+            if not self._swept:
+                for path in folder.iterdir():
+                    with suppress(FileNotFoundError):  # another courier's, finished since it was listed
+                        if path.stat().st_mtime < time.time() - ABANDONED_AFTER_S:
+                            path.unlink()
+                self._swept = True
         return folder
 
     def _head(self, meta: part10.FileMeta, parcel: Parcel) -> bytes:
@@ -120,19 +149,25 @@ class Folder:
     def _place(self, temporary: Path, relative: PurePosixPath, parcel: Parcel) -> tuple[PurePosixPath, str]:
         """Give the file its name; where it is now, and what is to be said about that."""
         sha256 = parcel.outcome.sha256
-        _make_folders((self._root / relative).parent)
+        with self._lock:  # until the folder's own name is on disk, nobody reports a file in it
+            _make_folders((self._root / relative).parent)
         if self._on_conflict == REPLACE:
             final = self._root / relative
-            existed = final.exists()
-            if existed and _receipt_of(final) > parcel.instance.id:
-                return relative, " (not replaced: a later receipt is there)"
-            temporary.replace(final)
+            with self._lock:
+                existed = final.exists()
+                if existed and _receipt_of(final) > parcel.instance.id:
+                    return relative, " (not replaced: a later receipt is there)"
+                temporary.replace(final)
             _sync_folder(final.parent)
             return relative, " (replaced)" if existed else ""
         for attempt, digits in enumerate((0, 8, 64)):
             name = relative if not digits else _second_name(relative, sha256[:digits])
             final = self._root / name
-            if _link(temporary, final):
+            with (
+                self._lock
+            ):  # without hard links, a name that is being taken looks like one whose holder died
+                linked = _link(temporary, final)
+            if linked:
                 _sync_folder(final.parent)
                 return name, " (the name was taken by other bytes)" if attempt else ""
             if _same(final, parcel):

@@ -220,6 +220,9 @@ class Ledger(Protocol):
         False, and nothing recorded, if the owner's lease was lost to another meanwhile or it was judged already.
         """
 
+    def judge_all(self, judgements: Sequence[Judgement], owner: str) -> set[str]:
+        """Do so for several in one transaction, which costs little more than for one; the ids that were recorded."""
+
     def claim_deliveries(self, destination: str, owner: str, limit: int, lease_s: float) -> list[Job]:
         """Pending deliveries to a destination that are due and that nobody holds, oldest first."""
 

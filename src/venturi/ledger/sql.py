@@ -1,7 +1,7 @@
 """The ledger over a SQL database: each method of the port is one transaction around a function of this room.
 
     intake.py     add, known, claim_instances, put_back, hold_instance
-    work.py       renew, release, rewind, owners, judge
+    work.py       renew, release, rewind, owners, judge, judge_all
     queue.py      claim_deliveries, next_due, record, retry, resend, strand, rewind
     retention.py  removable, gone, prune
     lists.py      what people ask
@@ -79,8 +79,12 @@ class SqlLedger:
 
     def judge(self, judgement: Judgement, owner: str) -> bool:
         """Record a judgement; see the port. Raises ValueError where a decision has no outcome."""
+        return bool(self.judge_all([judgement], owner))
+
+    def judge_all(self, judgements: Sequence[Judgement], owner: str) -> set[str]:
+        """Record judgements; see the port. Raises ValueError where a decision has no outcome."""
         with self._database.write() as connection:
-            return work.judge(connection, judgement, owner, self._clock())
+            return work.judge(connection, judgements, owner, self._clock())
 
     def claim_deliveries(self, destination: str, owner: str, limit: int, lease_s: float) -> list[Job]:
         """Claim due deliveries; see the port."""

@@ -1,4 +1,6 @@
-"""Leases, and the one transaction in which an instance is decided."""
+"""Leases, and the one transaction in which instances are decided."""
+
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -10,14 +12,19 @@ from venturi.model import Decision, Judgement, Outcome
 LONGEST_S = 86400.0
 """No lease and no wait for the next try is as long: a time further ahead was set by a clock that was wrong."""
 
-_DECIDE = (
-    instances.update()
+_MINE = (
+    sa.select(instances.c.id)
     .where(
-        instances.c.id == sa.bindparam("of"),
+        instances.c.id.in_(sa.bindparam("ids", expanding=True)),
         instances.c.state == inline("received"),
         instances.c.held == inline(""),
         instances.c.lease_owner == sa.bindparam("owner"),
     )
+    .with_for_update()  # PostgreSQL; in SQLite the writer is alone
+)
+_DECIDE = (
+    instances.update()
+    .where(instances.c.id == sa.bindparam("of"))
     .values(
         state=sa.bindparam("to_state"),
         held=sa.bindparam("to_held"),
@@ -30,11 +37,13 @@ _DECIDE = (
         config_digest=sa.bindparam("digest"),
     )
 )
-_RENDITIONS_OF = sa.select(renditions.c.digest, renditions.c.id).where(
-    renditions.c.instance_id == sa.bindparam("of")
+_RENDITIONS_OF = sa.select(renditions.c.instance_id, renditions.c.digest, renditions.c.id).where(
+    renditions.c.instance_id.in_(sa.bindparam("ids", expanding=True))
 )
-_DESTINATIONS_OF = sa.select(deliveries.c.destination).where(deliveries.c.instance_id == sa.bindparam("of"))
-_INSERT_RENDITION = renditions.insert().returning(renditions.c.id)
+_DESTINATIONS_OF = sa.select(deliveries.c.instance_id, deliveries.c.destination).where(
+    deliveries.c.instance_id.in_(sa.bindparam("ids", expanding=True))
+)
+_INSERT_RENDITION = renditions.insert()
 _INSERT_DELIVERY = deliveries.insert()
 
 
@@ -76,66 +85,101 @@ def owners(connection: sa.Connection) -> list[str]:
     return sorted(connection.execute(sa.union(*held)).scalars())
 
 
-def judge(connection: sa.Connection, judgement: Judgement, owner: str, now: float) -> bool:
-    """Record a judgement; see the port. Raises ValueError where a decision has no outcome.
+def judge(connection: sa.Connection, judgements: Sequence[Judgement], owner: str, now: float) -> set[str]:
+    """Record judgements, of each instance the first; see the port. Raises ValueError where a decision has no outcome.
 
     Of an instance that is decided anew, renditions are replaced, and held deliveries begin again.
     """
-    outcomes = {outcome.target: outcome for outcome in judgement.outcomes}
-    missing = [decision.destination for decision in judgement.decisions if decision.target not in outcomes]
-    if missing:
-        raise ValueError(f"{judgement.instance.id}: no outcome for the decisions on {', '.join(missing)}")
-    instance_id = judgement.instance.id
+    for judgement in judgements:
+        made = {outcome.target for outcome in judgement.outcomes}
+        missing = [decision.destination for decision in judgement.decisions if decision.target not in made]
+        if missing:
+            raise ValueError(f"{judgement.instance.id}: no outcome for the decisions on {', '.join(missing)}")
+    first: dict[str, Judgement] = {}
+    for judgement in judgements:
+        first.setdefault(judgement.instance.id, judgement)
+    taken = set(connection.execute(_MINE, {"ids": list(first), "owner": owner}).scalars())
+    ours = [judgement for instance_id, judgement in first.items() if instance_id in taken]
+    if ours:
+        connection.execute(_DECIDE, [_decided(judgement, now) for judgement in ours])
+        _deliver(connection, ours, _render(connection, ours, now), now)
+    return taken
+
+
+def _decided(judgement: Judgement, now: float) -> dict[str, object]:
     waits = bool(judgement.held) and not judgement.decisions
-    taken = connection.execute(
-        _DECIDE,
-        {
-            "of": instance_id,
-            "owner": owner,
-            "to_state": "received" if waits else "decided",
-            "to_held": judgement.held if waits else "",
-            "to_decided_at": None if waits else now,
-            "study": judgement.summary.study_instance_uid,
-            "series": judgement.summary.series_instance_uid,
-            "to_modality": judgement.summary.modality,
-            "digest": judgement.config_digest,
-        },
-    ).rowcount
-    if not taken:
-        return False
-    made = {row.digest: row.id for row in connection.execute(_RENDITIONS_OF, {"of": instance_id})}
-    ids = {}
-    for outcome in outcomes.values():
-        row = rendition_values(instance_id, outcome, failed(outcome), now)
-        ids[outcome.target] = (
-            made.get(outcome.target.digest) or connection.execute(_INSERT_RENDITION, row).scalar_one()
-        )
-        if outcome.target.digest in made:
-            connection.execute(renditions.update().where(renditions.c.id == ids[outcome.target]).values(row))
-    known = set(connection.execute(_DESTINATIONS_OF, {"of": instance_id}).scalars())
+    return {
+        "of": judgement.instance.id,
+        "to_state": "received" if waits else "decided",
+        "to_held": judgement.held if waits else "",
+        "to_decided_at": None if waits else now,
+        "study": judgement.summary.study_instance_uid,
+        "series": judgement.summary.series_instance_uid,
+        "to_modality": judgement.summary.modality,
+        "digest": judgement.config_digest,
+    }
+
+
+def _renditions(connection: sa.Connection, judgements: Sequence[Judgement]) -> dict[tuple[str, str], int]:
+    """Find the renditions there are: their numbers by instance and target digest."""
+    ids = [judgement.instance.id for judgement in judgements]
+    rows = connection.execute(_RENDITIONS_OF, {"ids": ids})
+    return {(row.instance_id, row.digest): row.id for row in rows}
+
+
+def _render(
+    connection: sa.Connection, judgements: Sequence[Judgement], now: float
+) -> dict[tuple[str, str], int]:
+    """Write the renditions of judgements; their numbers by instance and target digest."""
+    made = _renditions(connection, judgements)
     new = []
-    for decision in judgement.decisions:
-        row = {
-            "instance_id": instance_id,
-            "rendition_id": ids[decision.target],
-            **_delivery(decision, outcomes[decision.target]),
-            "due_at": now,
-        }
-        if decision.destination not in known:
-            new.append({**row, "created_at": now})
-            continue
-        connection.execute(  # what is delivered stays so, and what is pending is on its way
-            deliveries.update()
-            .where(
-                deliveries.c.instance_id == instance_id,
-                deliveries.c.destination == decision.destination,
-                deliveries.c.state == inline(State.HELD.value),
+    for judgement in judgements:
+        for outcome in judgement.outcomes:
+            row = rendition_values(judgement.instance.id, outcome, failed(outcome), now)
+            number = made.get((judgement.instance.id, outcome.target.digest))
+            if number is None:
+                new.append(row)
+            else:
+                connection.execute(renditions.update().where(renditions.c.id == number).values(row))
+    if new:
+        connection.execute(_INSERT_RENDITION, new)
+    return _renditions(connection, judgements) if new else made
+
+
+def _deliver(
+    connection: sa.Connection,
+    judgements: Sequence[Judgement],
+    numbers: Mapping[tuple[str, str], int],
+    now: float,
+) -> None:
+    """Write the deliveries of judgements whose renditions have these numbers."""
+    ids = [judgement.instance.id for judgement in judgements]
+    known = {(row.instance_id, row.destination) for row in connection.execute(_DESTINATIONS_OF, {"ids": ids})}
+    new = []
+    for judgement in judgements:
+        instance_id = judgement.instance.id
+        outcomes = {outcome.target: outcome for outcome in judgement.outcomes}
+        for decision in judgement.decisions:
+            row = {
+                "instance_id": instance_id,
+                "rendition_id": numbers[instance_id, decision.target.digest],
+                **_delivery(decision, outcomes[decision.target]),
+                "due_at": now,
+            }
+            if (instance_id, decision.destination) not in known:
+                new.append({**row, "created_at": now})
+                continue
+            connection.execute(  # what is delivered stays so, and what is pending is on its way
+                deliveries.update()
+                .where(
+                    deliveries.c.instance_id == instance_id,
+                    deliveries.c.destination == decision.destination,
+                    deliveries.c.state == inline(State.HELD.value),
+                )
+                .values(row)
             )
-            .values(row)
-        )
     if new:
         connection.execute(_INSERT_DELIVERY, new)
-    return True
 
 
 def _delivery(decision: Decision, outcome: Outcome) -> dict[str, object]:

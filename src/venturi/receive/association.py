@@ -1,12 +1,13 @@
 """One association as acceptor: pynetdicom's negotiation and state machine, with our own way for the data.
 
-pynetdicom would collect each dataset in memory or in a temporary file; here every P-DATA fragment goes
-straight into the ``Store`` that the handler began, so an object is written once, and an abort in mid-object
-abandons it. The socket keeps the limits that the stock one lacks: no PDU longer than promised, and a deadline
-for each PDU.
+pynetdicom would collect each dataset in memory or in a temporary file, and hand each PDU through three queues;
+here every P-DATA fragment goes straight into the ``Store`` that the handler began, so an object is written once, and
+an abort in mid-object abandons it. The thread that has read the last one commits and answers. The socket keeps the
+limits that the stock one lacks: no PDU longer than promised, and a deadline for each PDU.
 """
 
 import contextlib
+import queue
 import select
 import socket
 import threading
@@ -19,14 +20,15 @@ from pynetdicom import AE, _config, evt
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, DIMSEMessage
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from venturi.dataset.uids import printable
 from venturi.errors import Malformed
+from venturi.receive import command
 from venturi.receive.c_store import is_uid
 from venturi.receive.contexts import VERIFICATION, choose
 from venturi.receive.port import Store, StoreRequest
@@ -43,8 +45,9 @@ REQUEST_BYTES = 65536
 """The largest PDU before an association is accepted."""
 COMMAND_BYTES = 65536
 """The largest command set."""
-NO_DATASET = 0x0101
-"""Command Data Set Type (0000,0800) where none follows (PS3.7 E.1)."""
+LOOK_S = 0.002
+"""How long the two threads of an association wait for what concerns them before they look for something else."""
+P_DATA_TF = b"\x04"
 
 
 class DeadlineSocket(AssociationSocket):
@@ -61,16 +64,24 @@ class DeadlineSocket(AssociationSocket):
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to read: by poll(2), since select(2) ends at descriptor 1,024."""
+        """Whether there is something to read, or soon is: by poll(2), since select(2) ends at descriptor 1,024."""
         if self.socket is None or not self._is_connected:
+            time.sleep(LOOK_S)  # until the association's other thread has noticed, too
             return False
         try:
             poller = select.poll()
             poller.register(self.socket, select.POLLIN)
-            return bool(poller.poll(0))
+            return bool(poller.poll(LOOK_S * 1000))
         except (OSError, ValueError):
             self.event_queue.put("Evt17")
             return False
+
+    def p_data_next(self) -> bool:
+        """Whether the PDU that is there to be read is a P-DATA-TF."""
+        try:
+            return self.socket is not None and self.socket.recv(1, socket.MSG_PEEK) == P_DATA_TF
+        except OSError:
+            return False  # whoever reads it finds out what that is
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read a PDU's 6 byte header, or its rest; fewer bytes say that the connection is over or too slow.
@@ -110,45 +121,94 @@ class DeadlineSocket(AssociationSocket):
 
 @dataclass(slots=True)
 class Arrived:
-    """A C-STORE whose dataset is complete, on its way from the reading thread to the answering one."""
+    """A C-STORE from its command to its answer."""
 
     message_id: int
+    context_id: int
     request: StoreRequest
     store: Store
 
 
-class StreamingDimse(DIMSEServiceProvider):
-    """Takes P-DATA apart: commands as pynetdicom does, datasets of C-STORE straight into the handler's Store.
+class StreamingDul(DULServiceProvider):
+    """Gives P-DATA-TF PDUs to ``StreamingDimse`` as they are read, as the state machine does in Sta6 (PS3.8 9.2.3)."""
 
-    ``receive_primitive`` runs in the association's reading thread, which is also the one that writes to disk:
-    a slow disk slows the sender by TCP's own means.
+    assoc: "Acceptor"
+
+    def __init__(self, association: "Acceptor") -> None:
+        super().__init__(association)
+        self._run_loop_delay = 0.0  # the socket's ``ready`` waits
+        self._taking = False
+
+    def idle_timer_expired(self) -> bool:
+        """Whether the peer has been silent for too long; while an object is synced, it is the peer who waits."""
+        return not self._taking and super().idle_timer_expired()
+
+    def _read_pdu_data(self) -> None:
+        """Read a PDU. Raises Malformed for one that is too long: see ``DeadlineSocket.recv``."""
+        source = self.socket
+        if (
+            not isinstance(source, DeadlineSocket)
+            or self.state_machine.current_state != "Sta6"
+            or not source.p_data_next()
+        ):
+            super()._read_pdu_data()
+            return
+        header = source.recv(6)
+        length = int.from_bytes(header[2:6], "big")
+        body = source.recv(length) if len(header) == 6 else header
+        if len(header) < 6 or len(body) < length:
+            self.event_queue.put("Evt17")
+        else:
+            self._taking = True
+            self.assoc.streaming.take(body)
+            self._idle_timer.restart()
+            self._taking = False
+
+
+class StreamingDimse(DIMSEServiceProvider):
+    """Takes P-DATA apart: datasets of C-STORE go straight into the handler's Store.
+
+    ``take`` runs in the association's reading thread, which is also the one that writes to disk and answers: a slow
+    disk slows the sender by TCP's own means.
     """
 
     assoc: "Acceptor"
 
     def __init__(self, association: "Acceptor") -> None:
         super().__init__(association)
-        self._command_bytes = 0
+        self._command = bytearray()
         self._current: Arrived | None = None
-        self._context_id = 0
         self._lock = threading.Lock()
         self.open_store: Store | None = None
         """Begun and not yet finished."""
         self.idle_since: float | None = time.monotonic()
         """When the last object was answered; None while one is in hand, from its command to its answer."""
 
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take one P-DATA. What breaks the protocol ends the association (PS3.8 AA-8)."""
+    def take(self, body: bytearray) -> None:
+        """Take a P-DATA-TF PDU's body. What breaks the protocol ends the association (PS3.8 AA-8)."""
         try:
-            for context_id, data in primitive.presentation_data_value_list:
-                if data[0] & 1:
-                    self._take_command(context_id, data)
-                else:
-                    self._take_dataset(context_id, data)
+            with memoryview(body) as view:
+                at = 0
+                while at < len(view):
+                    end = at + 4 + int.from_bytes(view[at : at + 4], "big")
+                    if not at + 6 <= end <= len(view):
+                        raise Malformed("a presentation data value of a length that can't be")
+                    self._take(view[at + 4], view[at + 5], view[at + 6 : end])
+                    at = end
         except Malformed as error:
             self._break(str(error))
-        except Exception as error:  # a command set that can't be read can raise anything in the parser
+        except Exception as error:  # pynetdicom's parser can raise anything
             self._break(f"unreadable command set: {type(error).__name__}")
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take P-DATA that came through the state machine: none in Sta6."""
+        self._break("P-DATA out of its time")
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Wait a moment for a message, instead of none: see ``LOOK_S``."""
+        with contextlib.suppress(queue.Empty):
+            return self.msg_queue.get(timeout=LOOK_S)
+        return None, None
 
     def abandon(self) -> None:
         """The association is over: leave no trace of an object in progress."""
@@ -168,31 +228,45 @@ class StreamingDimse(DIMSEServiceProvider):
         log.warning("association aborted", why=why, **self.assoc.identity())
         self.dul.event_queue.put("Evt19")
 
-    def _take_command(self, context_id: int, data: bytes) -> None:
+    def _take(self, context_id: int, control: int, data: memoryview) -> None:
+        last = bool(control & 2)
+        if not control & 1:
+            arrived = self._current
+            if arrived is None or context_id != arrived.context_id:
+                raise Malformed("a dataset without its command")
+            arrived.store.write(data)
+            if last:
+                self._current = None
+                self._answer(arrived)
+            return
         if self._current is not None:
             raise Malformed("a command began in the middle of a dataset")
-        self._command_bytes += len(data)
-        if self._command_bytes > COMMAND_BYTES:
+        if len(self._command) + len(data) > COMMAND_BYTES:
             raise Malformed(f"a command set of more than {COMMAND_BYTES} bytes")
-        if self.message is None:
-            self.message = DIMSEMessage()
-        fragment = P_DATA()
-        fragment.presentation_data_value_list.append((context_id, data))
-        self.message.decode_msg(fragment, self.assoc)
-        if not data[0] & 2:
-            return
-        message, self.message, self._command_bytes = self.message, None, 0
-        has_dataset = message.command_set.CommandDataSetType != NO_DATASET
-        if isinstance(message, C_STORE_RQ):
-            self._begin(message, context_id, has_dataset)
-        elif isinstance(message, C_ECHO_RQ) and not has_dataset:
-            self.msg_queue.put((context_id, message.message_to_primitive()))  # type: ignore[arg-type]  # a C_ECHO
-        elif not isinstance(message, C_CANCEL_RQ):  # there is nothing that could be cancelled
-            raise Malformed(f"{type(message).__name__} is not served here")
+        self._command += data
+        if last:
+            whole, self._command = self._command, bytearray()
+            self._obey(context_id, whole)
 
-    def _begin(self, message: DIMSEMessage, context_id: int, has_dataset: bool) -> None:
-        if self.open_store is not None:
-            raise Malformed("a C-STORE-RQ before the last one was answered")
+    def _obey(self, context_id: int, whole: bytearray) -> None:
+        found = command.parse(whole)
+        field = command.number(found, command.FIELD)
+        has_dataset = command.number(found, command.DATASET_TYPE) != command.NO_DATASET
+        if field == command.C_STORE_RQ:
+            arrived = self._begin(found, context_id)
+            if has_dataset:
+                self._current = arrived
+            else:
+                self._answer(arrived)
+        elif field == command.C_ECHO_RQ and not has_dataset:
+            message, fragment = DIMSEMessage(), P_DATA()
+            fragment.presentation_data_value_list.append((context_id, b"\x03" + bytes(whole)))
+            message.decode_msg(fragment, self.assoc)
+            self.msg_queue.put((context_id, message.message_to_primitive()))  # type: ignore[arg-type]  # a C_ECHO
+        elif field != command.C_CANCEL_RQ:  # there is nothing that could be cancelled
+            raise Malformed(f"the command {field:04X} is not served here")
+
+    def _begin(self, found: dict[int, bytes], context_id: int) -> Arrived:
         context = self.assoc.context(context_id)
         if context is None:
             raise Malformed(f"presentation context {context_id} was not accepted")
@@ -200,10 +274,10 @@ class StreamingDimse(DIMSEServiceProvider):
             raise Malformed("a C-STORE-RQ on a presentation context for Verification")
         if not self.assoc.receiver.may_begin():
             raise Malformed("this receiver is stopping")
-        command = message.command_set
+        message_id = command.number(found, command.MESSAGE_ID)
         request = StoreRequest(
-            sop_class_uid=str(command.get("AffectedSOPClassUID", "")),
-            sop_instance_uid=str(command.get("AffectedSOPInstanceUID", "")),
+            sop_class_uid=command.uid(found, command.SOP_CLASS),
+            sop_instance_uid=command.uid(found, command.SOP_INSTANCE),
             abstract_syntax=str(context.abstract_syntax),
             transfer_syntax=str(context.transfer_syntax[0]),
             calling_ae=self.assoc.calling_ae,
@@ -214,20 +288,17 @@ class StreamingDimse(DIMSEServiceProvider):
         self.idle_since = None
         store = self.assoc.receiver.handler.begin(request)
         self.open_store = store
-        arrived = Arrived(int(command.MessageID), request, store)
-        if has_dataset:
-            self._current, self._context_id = arrived, context_id
-        else:
-            self.msg_queue.put((context_id, arrived))  # type: ignore[arg-type]  # ours takes it out
+        return Arrived(message_id, context_id, request, store)
 
-    def _take_dataset(self, context_id: int, data: bytes) -> None:
-        arrived = self._current
-        if arrived is None or context_id != self._context_id:
-            raise Malformed("a dataset without its command")
-        arrived.store.write(memoryview(data)[1:])
-        if data[0] & 2:
-            self._current = None
-            self.msg_queue.put((context_id, arrived))  # type: ignore[arg-type]  # ours takes it out
+    def _answer(self, arrived: Arrived) -> None:
+        """Finish a complete object and send its C-STORE-RSP."""
+        sop_class, sop_instance = arrived.request.sop_class_uid, arrived.request.sop_instance_uid
+        if not (is_uid(sop_class) and is_uid(sop_instance)):
+            sop_class = sop_instance = ""
+        response = command.store_response(arrived.message_id, self.finish(arrived), sop_class, sop_instance)
+        if self.dul.socket is not None:
+            self.dul.socket.send(command.p_data_tf(arrived.context_id, response))
+        self.idle_since = time.monotonic()
 
 
 class Acceptor(Association):
@@ -250,6 +321,11 @@ class Acceptor(Association):
         self.acceptor.implementation_class_uid = ae.implementation_class_uid
         self.acceptor.implementation_version_name = ae.implementation_version_name
         self.acceptor.supported_contexts = []  # until the request is known, nothing is
+        self.dul = StreamingDul(self)
+        self.acse_timeout, self.network_timeout = (
+            ae.acse_timeout,
+            ae.network_timeout,
+        )  # its timers know of none yet
         self.streaming = StreamingDimse(self)
         self.dimse = self.streaming
         self.set_socket(DeadlineSocket(self, client, limits.pdu_bytes, limits.timeout_s))
@@ -327,17 +403,3 @@ class Acceptor(Association):
             context.transfer_syntax = list(syntaxes)
             self.acceptor.supported_contexts.append(context)
         return None
-
-    def _serve_request(self, msg: Any, context_id: int) -> None:
-        """Answer a complete command; runs in the association's own thread."""
-        if not isinstance(msg, Arrived):
-            super()._serve_request(msg, context_id)
-            return
-        response = C_STORE()
-        response.MessageIDBeingRespondedTo = msg.message_id
-        if is_uid(msg.request.sop_class_uid) and is_uid(msg.request.sop_instance_uid):
-            response.AffectedSOPClassUID = msg.request.sop_class_uid
-            response.AffectedSOPInstanceUID = msg.request.sop_instance_uid
-        response.Status = self.streaming.finish(msg)
-        self.dimse.send_msg(response, context_id)
-        self.streaming.idle_since = time.monotonic()

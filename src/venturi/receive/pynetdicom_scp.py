@@ -7,6 +7,7 @@ waiting here.
 
 import select
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ UNASSOCIATED_PER_HOST = 16
 """Over that, the oldest of that host is closed."""
 POLL_S = 0.2
 """How soon a stop is noticed."""
+SWITCH_S = 0.0005
+"""How long a thread of this process may keep the others from going on: each system call of an association would
+wait out Python's usual 5 ms whenever the recorder, say, is at work."""
 RELEASE_S = 0.5
 """After a stop: how long associations with nothing in hand may take to release by themselves."""
 
@@ -172,5 +176,6 @@ def serve(
     after the object in hand, and after ``drain_s`` seconds all are cut off. The socket stays open: it is the
     caller's. Raises ConfigError for what this transport can't do, OSError if the socket can't listen.
     """
+    sys.setswitchinterval(SWITCH_S)
     own = seats if seats is not None else Seats(None, node.limits.associations)
     Receiver(sock, handler, admission, node, stop, own).run(drain_s)

@@ -1,0 +1,79 @@
+"""Command sets by hand: the two that every object needs (PS3.7 6.3, 9.3.1 and E.1).
+
+A command set is in implicit VR little endian, all of group 0000. pynetdicom reads and writes one as a pydicom
+dataset, which costs more than everything else that is done about a small image.
+"""
+
+import struct
+
+from venturi.errors import Malformed
+
+SOP_CLASS, FIELD, MESSAGE_ID, RESPONDED_TO = 0x0002, 0x0100, 0x0110, 0x0120
+DATASET_TYPE, STATUS, SOP_INSTANCE = 0x0800, 0x0900, 0x1000
+C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_CANCEL_RQ = 0x0001, 0x8001, 0x0030, 0x0FFF
+NO_DATASET = 0x0101
+"""Command Data Set Type (0000,0800) where none follows."""
+
+_ELEMENT = struct.Struct("<HHI")
+_NUMBER = struct.Struct("<H")
+
+
+def parse(data: bytes | bytearray) -> dict[int, bytes]:
+    """Take a command set apart: values by element number. Raises Malformed."""
+    found: dict[int, bytes] = {}
+    at = 0
+    while at < len(data):
+        if at + 8 > len(data):
+            raise Malformed("a command set ends in the middle of an element")
+        group, element, length = _ELEMENT.unpack_from(data, at)
+        at += 8
+        if group != 0 or at + length > len(data):
+            raise Malformed("a command set with an element that is not one of a command set's, or too long")
+        found[element] = bytes(data[at : at + length])
+        at += length
+    return found
+
+
+def number(command: dict[int, bytes], element: int) -> int:
+    """Read a value of VR US. Raises Malformed where it is missing, or not one number."""
+    value = command.get(element, b"")
+    if len(value) != 2:
+        raise Malformed(f"a command set without a proper (0000,{element:04X})")
+    return int(_NUMBER.unpack(value)[0])
+
+
+def uid(command: dict[int, bytes], element: int) -> str:
+    """Read a UID, without its padding, whatever its characters; empty where it is missing."""
+    return command.get(element, b"").decode("latin-1").rstrip("\0 ")
+
+
+def store_response(message_id: int, status: int, sop_class: str, sop_instance: str) -> bytes:
+    """Make a C-STORE-RSP (PS3.7 9.3.1.2). UIDs are ASCII; empty ones are left out."""
+    body = b"".join(
+        (
+            _text(SOP_CLASS, sop_class),
+            _short(FIELD, C_STORE_RSP),
+            _short(RESPONDED_TO, message_id),
+            _short(DATASET_TYPE, NO_DATASET),
+            _short(STATUS, status),
+            _text(SOP_INSTANCE, sop_instance),
+        )
+    )
+    return _ELEMENT.pack(0, 0, 4) + struct.pack("<I", len(body)) + body
+
+
+def p_data_tf(context_id: int, command: bytes) -> bytes:
+    """Put a command set that fits one fragment into its PDU (PS3.8 9.3.5)."""
+    return struct.pack(">BBIIBB", 4, 0, len(command) + 6, len(command) + 2, context_id, 3) + command
+
+
+def _short(element: int, value: int) -> bytes:
+    return _ELEMENT.pack(0, element, 2) + _NUMBER.pack(value)
+
+
+def _text(element: int, value: str) -> bytes:
+    if not value:
+        return b""
+    data = value.encode("ascii")
+    data += b"\0" * (len(data) % 2)
+    return _ELEMENT.pack(0, element, len(data)) + data
