@@ -10,6 +10,8 @@ loads only what it runs: a worker no database, a receiver no codec.
     console         status page and metrics
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import signal
@@ -25,8 +27,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from venturi import log as logs
-from venturi.config.load import load
-from venturi.config.schema import Config, DicomDestination, FolderDestination, Peer
+from venturi.compress.port import Order, Run
 from venturi.deliver.port import Destination, Parcel, Receipt
 from venturi.errors import ConfigError, Permanent, Temporary
 from venturi.ledger.doorbell import UnixDoorbell
@@ -34,11 +35,13 @@ from venturi.ledger.port import Ledger, Role
 from venturi.notify import listening_socket
 from venturi.process import Child, adopt, die_with_parent, lives, stop_event, watch_parent
 from venturi.spool.port import Spool
-from venturi.supervisor import RoleSpec, Start, Supervisor
-from venturi.transcode.port import CodecRow, Transcoder
+from venturi.transcode.port import Answer, CodecRow, Crew, Job, Transcoder
 
 if TYPE_CHECKING:
+    from venturi.config.schema import Config, Peer
     from venturi.deliver.dicom import EchoResult
+    from venturi.supervisor import RoleSpec, Start
+    from venturi.transcode.worker import Do
 
 log = structlog.get_logger()
 
@@ -122,6 +125,20 @@ def engine() -> Transcoder:
     return Engine()
 
 
+def crew(config: Config | None, workers: int, finish: Callable[[Job, Answer | Exception], None]) -> Crew:
+    """Workers for jobs of the kind ``Compress``; ``config`` has the rules for those without a target."""
+    from venturi.transcode import crew as crews
+
+    return crews.Crew(lambda: Child("compressor", config), workers, finish)
+
+
+def compress(order: Order, config: Config | None, workers: int, *, endings: bool) -> Run:
+    """A run over a folder tree; ``config`` has the rules where the order has no target. Raises ConfigError."""
+    from venturi.compress.run import TreeRun
+
+    return TreeRun(order, lambda finish: crew(config, workers, finish), endings=endings)
+
+
 def known_codecs() -> Mapping[str, Mapping[str, Collection[str]]]:
     """The encoders by transfer syntax UID and name, the default first, and the options each takes.
 
@@ -150,7 +167,7 @@ def codec_rows() -> list[CodecRow]:
     return rows()
 
 
-def echo(config: Config, name: str) -> "EchoResult":
+def echo(config: Config, name: str) -> EchoResult:
     """Ask a peer for a C-ECHO. Raises ConfigError."""
     from venturi.deliver import dicom
 
@@ -171,6 +188,8 @@ def send(config: Config, name: str, parcels: Sequence[Parcel]) -> Iterator[Recei
 
 def run(path: Path, only: tuple[str, ...] = ()) -> int:
     """Run the node until SIGTERM; the exit code. Raises ConfigError, LedgerNewer, OSError (the port is taken)."""
+    from venturi.supervisor import Supervisor
+
     logs.configure("supervisor")
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     wanted = only or ROLES
@@ -220,6 +239,8 @@ def release(ledger: Ledger, owner: str) -> None:
 
 def load_runnable(path: Path) -> Config:
     """The configuration, if this version can run all of it. Raises ConfigError."""
+    from venturi.config.load import load
+
     check_packages()
     config = load(path, known_codecs)
     if config.node.tls is not None:
@@ -252,6 +273,8 @@ def bind(config: Config) -> socket.socket:
 
 def role_specs(config: Config, wanted: tuple[str, ...]) -> list[RoleSpec]:
     """Which role processes a configuration wants."""
+    from venturi.supervisor import RoleSpec
+
     specs = [RoleSpec(f"receive-{number}") for number in range(config.node.receivers)]
     specs += [RoleSpec("transcode", nice=NICE), RoleSpec("deliver", nice=NICE)]
     if config.console is not None:
@@ -310,15 +333,31 @@ def transcode(start: Start, connection: Connection) -> None:
 
 
 def worker(config: Config, connection: Connection) -> None:
-    """One expendable worker of the foreman's."""
-    from venturi.transcode import sandbox
-    from venturi.transcode.worker import Worker, serve
+    """One expendable worker of the transcode role."""
+    from venturi.transcode.judge import Judging
+
+    transcoder = engine()
+    work(connection, Judging(config, spool_of(config), transcoder).judge, transcoder)
+
+
+def compressor(config: Config | None, connection: Connection) -> None:
+    """One expendable worker of ``crew``: it has no spool, and the rules of a configuration at most."""
+    from venturi.transcode.compress import Compressing
+
+    transcoder = engine()
+    work(connection, Compressing(config, transcoder).compress, transcoder)
+
+
+def work(connection: Connection, do: Do, transcoder: Transcoder) -> None:
+    """Do jobs, shut in, until the foreman hangs up."""
+    from venturi.transcode import allocator, sandbox
+    from venturi.transcode.worker import serve
 
     die_with_parent()
-    judge = Worker(config, spool_of(config), engine()).judge
+    allocator.keep_freed()
     for missing in sandbox.enter():
         log.warning("a worker is not shut in as it should be", missing=missing)
-    serve(connection, judge)
+    serve(connection, do, transcoder)
 
 
 def deliver(start: Start, connection: Connection) -> None:
@@ -365,6 +404,7 @@ def deliver(start: Start, connection: Connection) -> None:
 
 def destination_of(config: Config, name: str) -> Destination:
     """The destination of that name. Raises ConfigError."""
+    from venturi.config.schema import DicomDestination, FolderDestination
     from venturi.deliver.folder import Folder
 
     match config.destinations[name]:
@@ -399,6 +439,7 @@ MAINS: dict[str, Callable[[Any, Connection], None]] = {
     "deliver": deliver,
     "console": console,
     "worker": worker,
+    "compressor": compressor,
 }
 
 

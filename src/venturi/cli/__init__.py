@@ -12,7 +12,7 @@ from importlib import import_module
 from venturi import __version__
 from venturi.errors import ConfigError, VenturiError
 
-VERBS = ("run", "demo", "check", "explain", "codecs", "status", "queue", "echo", "send", "ledger")
+VERBS = ("run", "demo", "check", "explain", "compress", "codecs", "status", "queue", "echo", "send", "ledger")
 
 DESCRIPTION = (
     "A DICOM router: compresses on receipt, proves that no pixel changed, loses nothing it acknowledged."
@@ -23,6 +23,7 @@ examples:
   venturi check -c config/venturi.yaml      is the configuration right, and what does it mean
   venturi run -c config/venturi.yaml        run the node
   venturi explain image.dcm                 what would become of this file, and why
+  venturi compress IN OUT --to HTJ2KLossless   a whole folder tree, with all cores
   venturi codecs --try                      which images this machine compresses, and to what
 
 exit codes: 0 done, 1 it did not work, 2 the command line or the configuration is wrong
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"venturi {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for name in VERBS:
+    asked = [name for name in (sys.argv[1:] if argv is None else argv)[:1] if name in VERBS]
+    for name in asked or VERBS:  # all are imported only where all are to be listed
         verb = import_module(f"venturi.cli.{name}")
         verb_parser = verbs.add_parser(
             verb.NAME,

@@ -60,6 +60,23 @@ def clock(seconds: float) -> str:
     return time.strftime(form, then)
 
 
+def span(seconds: float) -> str:
+    """A time that something takes: ``42 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return (
+        f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+    )
+
+
+def printable(name: str) -> str:
+    """A file's name as it can be shown: bytes that are no text, and what a terminal would obey, as escapes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
+
+
 def saving(before: int, after: int) -> str:
     """How much smaller: ``-63%``; nothing where there was nothing."""
     return f"{(after - before) / before:+.0%}" if before else ""

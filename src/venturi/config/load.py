@@ -87,10 +87,11 @@ def _problem(document: Document, line: Any) -> Problem | None:
         path = (*path, step)
     if value is None or (line["type"] == "too_short" and isinstance(value, str)):
         return None
-    return Problem(document.place(path, at_key) if path else Place(1, 1), _words(line, loc, value))
+    return Problem(document.place(path, at_key) if path else Place(1, 1), in_words(line, loc, value))
 
 
-def _words(line: Any, loc: list[Any], value: Data) -> str:
+def in_words(line: Any, loc: list[Any], value: Data) -> str:
+    """What one pydantic error at ``loc`` says of the value there."""
     kind, said = line["type"], line["msg"].removeprefix("Value error, ")
     if kind in (AT_KEY, IN_WORDS, "value_error"):
         return str(said)

@@ -36,7 +36,7 @@ from venturi.rules.condition import Condition
 
 __all__ = [
     "Config", "Console", "Destination", "DicomDestination", "FolderDestination", "HostPort", "Limits", "Model",
-    "Network", "Node", "OnConflict", "Peer", "Retain", "Route", "Rule", "Tls",
+    "Network", "Node", "OnConflict", "Peer", "Retain", "Route", "Rule", "RuleOfFile", "Tls",
 ]  # fmt: skip
 
 
@@ -165,7 +165,8 @@ _Destination = Annotated[
         custom_error_message="a destination is {folder: PATH} or {dicom: PEER}",
     ),
 ]
-_Rule = Annotated[Rule, BeforeValidator(rule_fields)]
+RuleOfFile = Annotated[Rule, BeforeValidator(rule_fields)]
+"""A rule with the keys of ``rule_text``."""
 
 
 class Config(Model):
@@ -175,7 +176,7 @@ class Config(Model):
     console: Annotated[Console | None, BeforeValidator(lambda v: None if v == "off" else v)] = Console()
     """None where the file says ``console: off``."""
     peers: dict[Name, Peer]
-    rules: tuple[_Rule, ...] = ()
+    rules: tuple[RuleOfFile, ...] = ()
     destinations: dict[Name, _Destination]
     routes: tuple[Route, ...] = ()
     path: Path = Path()

@@ -105,20 +105,16 @@ def decide(rules: Sequence[Rule], routes: Sequence[Route], facts: Facts) -> Verd
     if not matching:
         return Verdict(held=NO_ROUTE)
     destinations = dict.fromkeys(name for route in matching for name in route.to)
-    decisions = tuple(
-        _decision(name, _winner(rules, replace(facts, destination=name))) for name in destinations
-    )
+    decisions = tuple(decide_for(rules, replace(facts, destination=name)) for name in destinations)
     return Verdict(decisions, discarded=not decisions)
 
 
-def _winner(rules: Sequence[Rule], facts: Facts) -> Rule | None:
-    return next((rule for rule in rules if rule.when.matches(facts)), None)
-
-
-def _decision(destination: str, rule: Rule | None) -> Decision:
+def decide_for(rules: Sequence[Rule], facts: Facts) -> Decision:
+    """What ``facts.destination`` gets."""
+    rule = next((rule for rule in rules if rule.when.matches(facts)), None)
     if rule is None:
-        return Decision(destination, DEFAULT_RULE, AS_RECEIVED)
-    return Decision(destination, rule.name, rule.target, rule.on_failure)
+        return Decision(facts.destination, DEFAULT_RULE, AS_RECEIVED)
+    return Decision(facts.destination, rule.name, rule.target, rule.on_failure)
 
 
 def explain(rules: Sequence[Rule], routes: Sequence[Route], facts: Facts) -> Explanation:
