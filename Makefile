@@ -1,12 +1,14 @@
 # make run    set up, and run the node on its default configuration
 # make test   set up, and run every check: lint, types, import contracts, tests
 # make demo   set up, and watch a node work on sample images
+# make bench-transcode   set up, and measure venturi compress beside the bare codecs and a script: docs/performance.md
+# make bench-ingest      set up, and measure C-STORE in to rendition stored, beside Orthanc: docs/performance.md
 # make docs   set up, and try every kind of image in every syntax: the table in docs/transcoding.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run demo test lint unit docs peers lock clean
+.PHONY: run demo test lint unit docs peers bench-transcode bench-ingest lock clean
 
 run: .venv/ready
 	$(BIN)/venturi run -c config/venturi.yaml
@@ -33,6 +35,12 @@ docs: .venv/ready
 
 peers:
 	./.ci/peers
+
+bench-transcode: .venv/ready
+	$(BIN)/python benchmarks/transcode.py $(BENCH)
+
+bench-ingest: .venv/ready
+	$(BIN)/python benchmarks/ingest.py $(BENCH)
 
 .venv/ready: requirements.lock pyproject.toml .ci/venv
 	PYTHON=$(PYTHON) ./.ci/venv

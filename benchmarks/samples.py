@@ -10,7 +10,7 @@ reference images, else what pydicom bundles, which is smaller and compresses a l
 import argparse
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,8 @@ class Kind:
     frames: int = 1
 
 
-CT = Kind("CT", 600, 512, 512, ("CT1_UNC", "CT2_UNC"), ("CT_small.dcm",))
-MR = Kind("MR", 600, 256, 256, ("MR1_UNC", "MR3_UNC", "MR4_UNC"), ("MR_small.dcm",))
+CT = Kind("CT", 1200, 512, 512, ("CT1_UNC", "CT2_UNC"), ("CT_small.dcm",))
+MR = Kind("MR", 2400, 256, 256, ("MR1_UNC", "MR3_UNC", "MR4_UNC"), ("MR_small.dcm",))
 DX = Kind("DX", 40, 2560, 2048, ("SC1_UNC", "RG2_UNC"), ("CT_small.dcm",), bits_stored=12)
 MG = Kind("MG", 10, 4096, 3328, ("SC1_UNC", "RG2_UNC"), ("CT_small.dcm",), bits_stored=14)
 US = Kind("US", 1, 480, 640, ("US1_UNC",), ("examples_rgb_color.dcm",), frames=100)
@@ -60,8 +60,13 @@ def source(kind: Kind, number: int) -> Dataset:
 
 
 def cut(pixels: NDArray[Any], rows: int, columns: int, number: int) -> NDArray[Any]:
-    """Cut ``rows`` x ``columns`` out of endlessly tiled pixels, at a place that ``number`` chooses."""
-    down, right = number * 37 % pixels.shape[0], number * 101 % pixels.shape[1]
+    """Cut ``rows`` x ``columns`` out of endlessly tiled pixels, at a place that ``number`` chooses.
+
+    It is another one for each number below the number of pixels: both factors are odd, the sides even, and what is
+    equal down differs to the right.
+    """
+    down = number * 37 % pixels.shape[0]
+    right = (number * 101 + number // pixels.shape[0] * 7) % pixels.shape[1]
     times = (-(-(rows + down) // pixels.shape[0]), -(-(columns + right) // pixels.shape[1]))
     tiled = np.tile(pixels, times + (1,) * (pixels.ndim - 2))
     return np.ascontiguousarray(tiled[down : down + rows, right : right + columns])
@@ -81,7 +86,8 @@ def frame(kind: Kind, dataset: Dataset, number: int) -> NDArray[Any]:
 def write(kind: Kind, number: int, path: Path) -> None:
     """Write the ``number``-th object of a kind as a Part 10 file in explicit VR little endian."""
     dataset = source(kind, number)
-    uid = f"{ROOT}.{KINDS.index(kind) + 1 if kind in KINDS else 9}.{number + 1}"
+    place = [known.name for known in KINDS].index(kind.name) + 1
+    uid = f"{ROOT}.{place}.{number + 1}"
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     frames = [frame(kind, dataset, number + index) for index in range(kind.frames)]
@@ -98,14 +104,16 @@ def write(kind: Kind, number: int, path: Path) -> None:
 
 
 def make(folder: Path, kinds: tuple[Kind, ...] = KINDS, scale: float = 1.0) -> Iterator[tuple[Kind, Path]]:
-    """Write all that are not there yet: ``folder/NAME/NNNNN.dcm``."""
-    for kind in kinds:
+    """Write all that are not there yet: ``folder/NAME/NNNNN.dcm``. A clip that is scaled has fewer frames."""
+    for each in kinds:
+        frames = max(2, round(each.frames * scale)) if each.frames > 1 else 1
+        kind = replace(each, frames=frames)
         (folder / kind.name).mkdir(parents=True, exist_ok=True)
         for number in range(max(1, round(kind.count * scale))):
             path = folder / kind.name / f"{number:05}.dcm"
             if not path.exists():
                 write(kind, number, path)
-            yield kind, path
+            yield each, path
 
 
 def make_large(path: Path, size_bytes: int) -> None:
@@ -115,7 +123,7 @@ def make_large(path: Path, size_bytes: int) -> None:
     pixels = [frame(CT, dataset, number) for number in range(64)]
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.8.{frames}"
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.NumberOfFrames = frames
+    dataset.Rows, dataset.Columns, dataset.NumberOfFrames = CT.rows, CT.columns, frames
     dataset.PixelData = b""
     dataset.save_as(path, enforce_file_format=True)
     header = b"\xe0\x7f\x10\x00OW\0\0"

@@ -146,7 +146,7 @@ def test_codecs_that_are_not_there_are_mistakes_like_others(
     assert run("-c", str(path)) == 2
     said = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[0] for line in said] == [f"{path}:{place}" for place in ("3:15", "4:56", "4:73")]
-    assert "RLELossless has no codec 'pyjpegls' (it has: pylibjpeg-rle" in said[1]
+    assert "RLELossless has no codec 'pyjpegls' (it has: imagecodecs, pylibjpeg-rle" in said[1]
 
 
 def test_the_configuration_is_looked_for_here_and_in_config(
