@@ -72,6 +72,14 @@ def test_colour_comes_back_exactly_and_keeps_its_planar_configuration(
 
 
 @every_encoder
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("width", [1, 2])
+def test_one_pixel_comes_back_exactly(encoder: RLELossless, width: int, samples: int) -> None:
+    frame = np.arange(samples, dtype=f"<u{width}").reshape((1, 1) if samples == 1 else (1, 1, samples))
+    proven(encoder, frame, image_of(frame, 8 * width))
+
+
+@every_encoder
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -94,8 +94,9 @@ def _encode_imagecodecs(frame: Frame, image: Image) -> bytes:
         for sample in range(image.samples)
         for byte in reversed(range(width))
     )
+    # Always a copy: numpy calls a view of one pixel contiguous whatever its strides are, imagecodecs does not.
     return _joined(
-        bytes(imagecodecs.packbits_encode(plane.astype(np.uint8, copy=False), axis=-1)) for plane in planes
+        bytes(imagecodecs.packbits_encode(plane.astype(np.uint8, order="C"), axis=-1)) for plane in planes
     )
 
 
