@@ -95,7 +95,7 @@ class TreeRun:
                     self._take(found, journal, crew)
                 while self._in_hand and not self._stopping:
                     crew.room()  # raises where the crew can't go on
-                    time.sleep(0.005)
+                    time.sleep(0.005)  # until the last are done, or a signal says to stop
             finally:
                 if self._stopping:
                     crew.take_back()

@@ -197,8 +197,8 @@ class StreamingDimse(DIMSEServiceProvider):
                     at = end
         except Malformed as error:
             self._break(str(error))
-        except Exception as error:  # pynetdicom's parser can raise anything
-            self._break(f"unreadable command set: {type(error).__name__}")
+        except Exception as error:  # a mistake of ours; its own words could be the network's
+            self._break(f"P-DATA that can't be handled: {type(error).__name__}")
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take P-DATA that came through the state machine: none in Sta6."""
