@@ -2,6 +2,9 @@
 
 No PHI: UIDs, our ids, AE titles and addresses identify; names, patient ids and free text of headers never appear.
 Writing a line never raises: a log on a full disk, or whose reader has gone, must not end the work it tells of.
+
+structlog is imported with the first line that is written: it takes as long as all else that a worker needs, and most
+workers never say anything.
 """
 
 import contextlib
@@ -9,18 +12,45 @@ import logging
 import sys
 import threading
 import warnings
+from collections.abc import Callable, MutableMapping
+from functools import cached_property
 from typing import Any
 
-import structlog
+
+class _Lazy:
+    """A structlog logger, from its first use on."""
+
+    @cached_property
+    def _logger(self) -> Any:
+        import structlog  # noqa: PLC0415  # see the module
+
+        with _telling:
+            if _untold:
+                _tell(_untold.pop())
+        return structlog.get_logger()
+
+    def __getattr__(self, name: str) -> Any:
+        """Find a method, such as ``info``."""
+        return getattr(self._logger, name)
 
 
-class _Logger(structlog.PrintLogger):
+def get_logger() -> Any:
+    """Give a logger as structlog's function of that name does."""
+    return _Lazy()
+
+
+_untold: list[str] = []
+"""The role, as long as structlog is not told."""
+_telling = threading.RLock()
+
+
+class _Logger:
     """Prints, and loses the lines that standard error does not take."""
 
     def msg(self, message: str) -> None:
         """Print a line."""
         with contextlib.suppress(OSError, ValueError):  # full, broken; closed
-            super().msg(message)
+            sys.stderr.write(f"{message}\n")  # one write: threads don't mix their lines
 
     log = debug = info = warn = warning = msg
     fatal = failure = err = error = critical = exception = msg
@@ -41,23 +71,24 @@ def _thread_ended(args: threading.ExceptHookArgs) -> None:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else "?"
-    structlog.get_logger().error("thread ended", error=args.exc_type.__name__, at=where)
+    get_logger().error("thread ended", error=args.exc_type.__name__, at=where)
 
 
-def configure(role: str) -> None:
-    """Set up logging for this process; every line carries the role."""
+def _tell(role: str) -> None:
+    import structlog  # noqa: PLC0415  # see the module
+
     terminal = sys.stderr.isatty()
 
-    def add_role(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    def add_role(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         event["role"] = role
         return event
 
-    shared: list[structlog.types.Processor] = [
+    shared: list[Callable[..., Any]] = [
         add_role,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    last: list[structlog.types.Processor] = (
+    last: list[Callable[..., Any]] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]  # without locals
         if terminal
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -65,9 +96,14 @@ def configure(role: str) -> None:
     structlog.configure(
         processors=shared + last,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=lambda *_: _Logger(sys.stderr),
+        logger_factory=lambda *_: _Logger(),
         cache_logger_on_first_use=True,
     )
+
+
+def configure(role: str) -> None:
+    """Set up logging for this process; every line carries the role."""
+    _untold[:] = [role]
     threading.excepthook = _thread_ended
     # Libraries log through the standard library; only what is wrong is wanted from them. Their warnings repeat
     # values from the network, and Python remembers each text for ever.

@@ -24,14 +24,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from venturi import log as logs
 from venturi.compress.port import Order, Run
 from venturi.deliver.port import Destination, Parcel, Receipt
 from venturi.errors import ConfigError, Permanent, Temporary
 from venturi.ledger.doorbell import UnixDoorbell
 from venturi.ledger.port import Ledger, Role
+from venturi.log import get_logger
 from venturi.notify import listening_socket
 from venturi.process import Child, adopt, die_with_parent, lives, stop_event, watch_parent
 from venturi.spool.port import Spool
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from venturi.supervisor import RoleSpec, Start
     from venturi.transcode.worker import Do
 
-log = structlog.get_logger()
+log = get_logger()
 
 ROLES = ("receive", "transcode", "deliver", "console")
 BACKLOG = 512

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
+"""numpy's linear algebra, which nobody uses here, starts a thread a core that spins for a while."""
 
 
 class Child:
@@ -33,7 +35,11 @@ class Child:
             command = [sys.executable, "-m", "venturi.node", name, str(theirs.fileno())]
             # A session of its own keeps a Ctrl-C at the terminal for the supervisor, which drains in order.
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
-                command, pass_fds=(theirs.fileno(), *fds), stdin=subprocess.DEVNULL, start_new_session=True
+                command,
+                pass_fds=(theirs.fileno(), *fds),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env=os.environ | _ENVIRONMENT,
             )
         self.connection = Connection(ours.detach())
         if nice:

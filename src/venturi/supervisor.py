@@ -16,14 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from venturi.config.schema import Config
 from venturi.errors import ConfigError
+from venturi.log import get_logger
 from venturi.notify import notify, reloading, watchdog_interval_s
 from venturi.process import Child
 
-log = structlog.get_logger()
+log = get_logger()
 
 TICK_S = 0.1
 DRAIN_S = 60.0

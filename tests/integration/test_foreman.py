@@ -209,7 +209,21 @@ def test_images_that_end_workers_and_hang_them_on_every_bench_stall_nobody(room:
     assert room.ledger.owners() == []
 
 
+def test_of_several_that_a_worker_is_given_only_the_one_it_dies_over_is_not_encoded(room: Room) -> None:
+    """It is tried twice; those before it are not done again, and those behind it are."""
+    fine = [f"1.2.3.{number}" for number in range(6)]
+    room.receive(*fine[:3], Danger.CRASHES, *fine[3:])
+    room.run_until_decided(7)
+    assert room.reasons() == {**dict.fromkeys(fine, ""), Danger.CRASHES: "worker-died"}
+    begun = Counter(uid for uid, what, _ in notes(room.folder) if what == "begun")
+    assert begun == {**dict.fromkeys(fine, 1), Danger.CRASHES: 2}
+    workers = {uid: pid for uid, what, pid in notes(room.folder) if what == "done"}
+    assert len({workers[uid] for uid in fine[:3]}) == 1
+    assert workers[fine[2]] != workers[fine[3]]
+
+
 def test_a_worker_is_replaced_after_so_many_objects(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("venturi.transcode.crew.MOST_TOGETHER", 1)  # who gets several does all of them
     monkeypatch.setattr("venturi.transcode.bench.JOBS_PER_WORKER", 2)
     room.receive(*(f"1.2.3.{number}" for number in range(5)))
     room.run_until_decided(5)
@@ -220,6 +234,7 @@ def test_a_worker_that_has_leaked_much_memory_is_replaced(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("venturi.transcode.bench.LEAK_BYTES", 20 << 20)
+    monkeypatch.setattr("venturi.transcode.crew.MOST_TOGETHER", 1)
     room.receive(*(f"1.2.3.{number}" for number in range(5)))
     room.run_until_decided(5)
     assert len({pid for _, _, pid in notes(room.folder)}) == 2, "each object leaks 8 MiB"

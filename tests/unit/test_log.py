@@ -10,10 +10,9 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src"
 LOGS = """
-import structlog
 from venturi import log
 log.configure("receive-0")
-logger = structlog.get_logger()
+logger = log.get_logger()
 logger.info("one")
 try:
     raise OSError("no room")
@@ -50,7 +49,6 @@ def test_a_log_that_can_be_written_is(tmp_path: Path) -> None:
 
 
 FROM_THE_NETWORK = """
-import structlog
 from pydicom.dataelem import DataElement
 from pynetdicom import utils
 from venturi import log
@@ -65,7 +63,7 @@ def parse(name):
 try:
     parse("DOE^JANE")
 except KeyError:
-    structlog.get_logger().exception("unreadable")
+    log.get_logger().exception("unreadable")
 """
 
 

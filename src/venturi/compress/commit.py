@@ -12,15 +12,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import structlog
-
 from venturi.compress.journal import Journal, Record
 from venturi.compress.place import Output, Taken
 from venturi.compress.port import Left
 from venturi.compress.report import Tally
 from venturi.compress.walk import said
+from venturi.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 INTERVAL_S = 1.0
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT))

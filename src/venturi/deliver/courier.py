@@ -10,16 +10,15 @@ import threading
 import time
 from collections.abc import Sequence
 
-import structlog
-
 from venturi.behind import Behind
 from venturi.deliver.port import Destination, Ending, Parcel, Receipt
 from venturi.deliver.retry import Backoff
 from venturi.errors import Damaged
 from venturi.ledger.port import Attempt, Job, Ledger, State
+from venturi.log import get_logger
 from venturi.spool.port import Spool
 
-log = structlog.get_logger()
+log = get_logger()
 
 BATCH = 16
 """Deliveries claimed at once: one association for a peer."""

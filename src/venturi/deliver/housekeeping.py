@@ -9,12 +9,11 @@ Each of them may be repeated at any time, by any number of processes.
 
 from collections.abc import Sequence
 
-import structlog
-
 from venturi.ledger.port import Ledger
+from venturi.log import get_logger
 from venturi.spool.port import Spool
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def adopt(ledger: Ledger, spool: Spool) -> int:

@@ -6,14 +6,13 @@ are gone. A crash in between leaves instances marked, which the next sweep takes
 
 import time
 
-import structlog
-
 from venturi.config.schema import Retain
 from venturi.errors import VenturiError
 from venturi.ledger.port import Ledger
+from venturi.log import get_logger
 from venturi.spool.port import Spool
 
-log = structlog.get_logger()
+log = get_logger()
 
 AT_ONCE = 500
 """Instances removed in one sweep; the next sweep goes on."""

@@ -12,11 +12,10 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-import structlog
-
 from venturi.ledger.port import Role
+from venturi.log import get_logger
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 class UnixDoorbell:

@@ -16,15 +16,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-import structlog
-
 from venturi.config.schema import Node, Peer
 from venturi.dataset.uids import printable
+from venturi.log import get_logger
 
 Address = IPv4Address | IPv6Address
 Resolver = Callable[[str], frozenset[Address]]
 
-log = structlog.get_logger()
+log = get_logger()
 
 REJECTED_PERMANENT = 1
 REJECTED_TRANSIENT = 2

@@ -15,7 +15,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from pynetdicom import AE, _config, evt
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association
@@ -28,6 +27,7 @@ from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from venturi.dataset.uids import printable
 from venturi.errors import Malformed
+from venturi.log import get_logger
 from venturi.receive import command
 from venturi.receive.c_store import is_uid
 from venturi.receive.contexts import VERIFICATION, choose
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _config.LOG_HANDLER_LEVEL = "none"  # its event handlers would put every command set into strings for a log
 _config.VALIDATORS["UI"] = lambda _: (True, "")  # what an invalid UID gets is a status, not an abort
 
-log = structlog.get_logger()
+log = get_logger()
 
 REQUEST_BYTES = 65536
 """The largest PDU before an association is accepted."""

@@ -17,17 +17,16 @@ import threading
 import time
 from collections.abc import Callable
 
-import structlog
-
 from venturi.config.schema import Limits
 from venturi.errors import SpoolFailed, SpoolFull
+from venturi.log import get_logger
 from venturi.model import Envelope
 from venturi.receive.peek import Peek
 from venturi.receive.port import Store, StoreRequest
 from venturi.receive.recorder import Recorder
 from venturi.spool.port import Draft, Intake, Spool
 
-log = structlog.get_logger()
+log = get_logger()
 
 SUCCESS = 0x0000
 INVALID_SOP_INSTANCE = 0x0117

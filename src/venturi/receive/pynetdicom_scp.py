@@ -12,18 +12,18 @@ import threading
 import time
 from dataclasses import dataclass
 
-import structlog
 from pynetdicom import AE
 
 from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from venturi.config.schema import Node
 from venturi.errors import ConfigError
+from venturi.log import get_logger
 from venturi.receive.admission import LOCAL_LIMIT_EXCEEDED, TEMPORARY_CONGESTION, Admission, Refused
 from venturi.receive.association import Acceptor
 from venturi.receive.port import StoreHandler
 from venturi.receive.seats import Seats
 
-log = structlog.get_logger()
+log = get_logger()
 
 BACKLOG = 512
 """Connections the kernel holds until they are accepted."""

@@ -11,12 +11,11 @@ import queue
 import threading
 from collections.abc import Iterable
 
-import structlog
-
 from venturi.ledger.port import Doorbell, Ledger, Role
+from venturi.log import get_logger
 from venturi.model import Instance
 
-log = structlog.get_logger()
+log = get_logger()
 
 BATCH = 256
 """Rows in one transaction at most."""

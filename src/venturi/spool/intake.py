@@ -17,17 +17,16 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-import structlog
-
 from venturi.dataset import part10
 from venturi.errors import Damaged, Malformed, SpoolFailed, SpoolFull
+from venturi.log import get_logger
 from venturi.model import Envelope, Instance
 from venturi.spool import naming
 from venturi.spool.envelope import from_meta, to_meta
 from venturi.spool.port import Known, nothing_known
 from venturi.spool.shelf import Shelf, storage_error, sync_folder
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 _BATCH = 500
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -14,16 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import structlog
-
 from venturi.errors import Damaged
+from venturi.log import get_logger
 from venturi.model import Instance, Target
 from venturi.spool import naming
 from venturi.spool.intake import LocalIntake, adopt, check, committed, open_intake, set_aside
 from venturi.spool.port import Known, nothing_known
 from venturi.spool.shelf import Shelf, storage_error, sync_folder
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 _ABANDONED_AFTER_S = 3600.0
 

@@ -10,18 +10,17 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import structlog
-
+from venturi.log import get_logger
 from venturi.process import Child
 from venturi.transcode.messages import READY, Help, Said, Work, answers, is_proper, read
 from venturi.transcode.port import Answer, Job, WorkerDied
 from venturi.transcode.sandbox import GIB, Limits, taken_bytes
 from venturi.transcode.shares import Done, Request, Share
 
-log = structlog.get_logger()
+log = get_logger()
 
 JOBS_PER_WORKER = 2000
 """After so many objects or shares a worker is replaced, so that leaks in codecs stay small."""
@@ -71,6 +70,19 @@ class Bench:
             self._worker, self._jobs = worker, 0
             self._data_bytes = self._holds()
 
+    def run_through(
+        self, jobs: Sequence[Job], allowed: Limits, done: Callable[[Job, Answer | Exception], None]
+    ) -> None:
+        """Have the worker do small jobs, each for so much, without a word in between; tell what comes of each.
+
+        Raises WorkerDied, over the first of which nothing was told; NoWorker.
+        """
+        self.prepare()
+        self._jobs += len(jobs)
+        self._say(tuple(Work(job, allowed) for job in jobs))
+        for job in jobs:
+            done(job, self._answer(job, self._hear(time.monotonic() + allowed.wall_s, allowed.wall_s)))
+
     def work(self, job: Job, allowed: Limits, deaths: str = "", lead: Lead | None = None) -> Answer:
         """Have the worker do a job; ``deaths`` says how it has ended workers: it is not encoded then.
 
@@ -79,18 +91,17 @@ class Bench:
         self.prepare()
         self._jobs += 1
         until = time.monotonic() + allowed.wall_s
-        self._say(Work(job, allowed, deaths, spread=lead is not None))
+        self._say((Work(job, allowed, deaths, spread=lead is not None),))
         said = self._hear(until, allowed.wall_s)
         for _ in range(REQUESTS):
             if not (isinstance(said, Request) and lead and is_proper(said, job)):
                 break
             self._say(lead(said, until))
             said = self._hear(until, allowed.wall_s)
-        if isinstance(said, Exception):
-            raise said
-        if isinstance(said, Answer) and answers(said, job):
-            return said
-        raise self._died("its answer is none to what it was asked")
+        answer = self._answer(job, said)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def ask(self, share: Share, allowed: Limits, until: float) -> Done | OSError:
         """Have the worker, which has asked to spread its job, do a share itself. Raises WorkerDied."""
@@ -100,7 +111,7 @@ class Bench:
     def help(self, share: Share, allowed: Limits) -> Done | OSError:
         """Have the worker, ``prepare``d, do a share of another's job. Raises WorkerDied."""
         self._jobs += 1
-        self._say(Help(share, allowed))
+        self._say((Help(share, allowed),))
         return self._done(share, time.monotonic() + allowed.wall_s, allowed)
 
     def end(self) -> None:
@@ -116,6 +127,11 @@ class Bench:
             os.close(self._statm)
             self._worker.kill()
             self._worker = None
+
+    def _answer(self, job: Job, said: Said | None) -> Answer | Exception:
+        if isinstance(said, Exception) or (isinstance(said, Answer) and answers(said, job)):
+            return said
+        raise self._died("its answer is none to what it was asked")
 
     def _done(self, share: Share, until: float, allowed: Limits) -> Done | OSError:
         said = self._hear(until, allowed.wall_s)

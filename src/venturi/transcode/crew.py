@@ -17,9 +17,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import structlog
-
 from venturi.errors import Damaged, SpoolFailed, SpoolFull
+from venturi.log import get_logger
 from venturi.process import Child
 from venturi.transcode.bench import Bench
 from venturi.transcode.gate import Gate
@@ -28,12 +27,21 @@ from venturi.transcode.port import Answer, Compress, Job, Judge, WorkerDied
 from venturi.transcode.sandbox import Limits, limits
 from venturi.transcode.shares import Done, Request, Share
 
-log = structlog.get_logger()
+log = get_logger()
 
-AHEAD = 8
+AHEAD = 16
 """Jobs that may wait, for each worker: who brings them has a ledger to ask, which costs as much for one as for many."""
+SMALL_BYTES = 1 << 20
+MOST_TOGETHER, MOST_BYTES = 8, 1 << 22
+"""Small jobs are given to a worker several at a time: to wake one another costs both sides as much as a small image."""
 PATIENCE_S = ALONE_S = 60.0
 """How long a second try waits to be alone, and how long it is left alone: see ``gate.py``."""
+
+
+def _is_small(job: Job) -> bool:
+    """Whether it is worth no more words than others with it, and has not ended anybody yet."""
+    return job.size_bytes <= SMALL_BYTES and not (isinstance(job, Judge) and job.deaths)
+
 
 Finish = Callable[[Job, Answer | Exception], None]
 
@@ -94,7 +102,8 @@ class Crew:
     def put(self, job: Job) -> None:
         """See the port."""
         with self._lock:
-            self._space.wait_for(lambda: len(self._jobs) < self._most or self._broken)
+            if len(self._jobs) >= self._most:  # then until there is room for some: each waking costs
+                self._space.wait_for(lambda: 2 * len(self._jobs) <= self._most or self._broken)
             self._require_whole()
             self._jobs.append(job)
             self._work.notify()
@@ -125,8 +134,10 @@ class Crew:
             while (task := self._next()) is not None:
                 if isinstance(task, Pool):
                     self._help(bench, task)
+                elif len(task) == 1:
+                    self._do(bench, task[0])
                 else:
-                    self._do(bench, task)
+                    self._do_all(bench, task)
         except Exception:
             log.exception("bench stopped")  # no worker starts, or whoever gave the jobs has failed
             with self._lock:
@@ -136,7 +147,7 @@ class Crew:
         finally:
             bench.close()
 
-    def _next(self) -> Pool | Job | None:
+    def _next(self) -> Pool | list[Job] | None:
         """Wait for something to do; None at the end, when nobody has a job that might yet be spread."""
         with self._lock:
             while not self._broken:
@@ -144,13 +155,29 @@ class Crew:
                     if pool.open:
                         return pool
                 if self._jobs:
-                    self._in_hand += 1
-                    self._space.notify()
-                    return self._jobs.popleft()
+                    jobs = self._together()
+                    self._in_hand += len(jobs)
+                    if 2 * len(self._jobs) <= self._most:
+                        self._space.notify()
+                    return jobs
                 if self._closing and not self._in_hand:
                     return None
                 self._work.wait()
             return None
+
+    def _together(self) -> list[Job]:
+        """Take the next job, and small ones that follow a small one, but no more than one bench's part."""
+        jobs = [self._jobs.popleft()]
+        most = min(MOST_TOGETHER, -(-(1 + len(self._jobs)) // len(self._threads)))
+        size_bytes = jobs[0].size_bytes
+        if not _is_small(jobs[0]):
+            return jobs
+        while len(jobs) < most and self._jobs and _is_small(self._jobs[0]):
+            size_bytes += self._jobs[0].size_bytes
+            if size_bytes > MOST_BYTES:
+                break
+            jobs.append(self._jobs.popleft())
+        return jobs
 
     def _help(self, bench: Bench, pool: Pool) -> None:
         bench.prepare()  # before it takes what others wait for
@@ -159,12 +186,40 @@ class Crew:
         if share is not None:
             pool.help(bench, share)
 
-    def _do(self, bench: Bench, job: Job) -> None:
+    def _do(self, bench: Bench, job: Job, died: WorkerDied | None = None) -> None:
+        """Do a job, which has ended a worker or not yet."""
         try:
-            try:
-                answer: Answer | Exception = self._have_done(bench, job)
-            except (Damaged, SpoolFull, SpoolFailed, OSError, WorkerDied) as error:
-                answer = error
+            answer: Answer | Exception = self._have_done(bench, job, died)
+        except (Damaged, SpoolFull, SpoolFailed, OSError, WorkerDied) as error:
+            answer = error
+        self._end(job, answer)
+
+    def _do_all(self, bench: Bench, jobs: list[Job]) -> None:
+        """Do small jobs. Where the worker dies over one, those behind it were not begun, and wait again."""
+        left = deque(jobs)
+
+        def end(job: Job, answer: Answer | Exception) -> None:
+            left.popleft()
+            self._end(job, answer)
+
+        bench.prepare()  # before others have to wait for it
+        try:
+            with self._gate.enter():
+                try:
+                    bench.run_through(jobs, self._limits_for(max(job.size_bytes for job in jobs)), end)
+                except WorkerDied:
+                    self._clear(left[0])
+                    raise
+        except WorkerDied as died:
+            job = left.popleft()
+            with self._lock:
+                self._jobs.extendleft(reversed(left))
+                self._in_hand -= len(left)
+                self._work.notify_all()
+            self._do(bench, job, died)
+
+    def _end(self, job: Job, answer: Answer | Exception) -> None:
+        try:
             self._finish(job, answer)
         finally:
             with self._lock:
@@ -172,18 +227,20 @@ class Crew:
                 if self._closing and not self._in_hand:
                     self._work.notify_all()
 
-    def _have_done(self, bench: Bench, job: Job) -> Answer:
+    def _have_done(self, bench: Bench, job: Job, first: WorkerDied | None) -> Answer:
         if isinstance(job, Judge) and job.deaths:
             return self._try(bench, job, job.deaths)
         try:
-            return self._try(bench, job, spread=True)
-        except WorkerDied as first:
-            log.error("worker died", job=job.name, attempt=1, reason=str(first))
-            try:
-                return self._try(bench, job, alone=not first.hung)
-            except WorkerDied as second:
-                log.error("worker died", job=job.name, attempt=2, reason=str(second))
-                return self._try(bench, job, f"it ended two workers: {first}; {second}")
+            if first is None:
+                return self._try(bench, job, spread=True)
+        except WorkerDied as died:
+            first = died
+        log.error("worker died", job=job.name, attempt=1, reason=str(first))
+        try:
+            return self._try(bench, job, alone=not first.hung)
+        except WorkerDied as second:
+            log.error("worker died", job=job.name, attempt=2, reason=str(second))
+            return self._try(bench, job, f"it ended two workers: {first}; {second}")
 
     def _try(
         self, bench: Bench, job: Job, deaths: str = "", *, alone: bool = False, spread: bool = False

@@ -9,11 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from venturi.behind import Behind
 from venturi.errors import Damaged
 from venturi.ledger.port import Claim, Doorbell, Ledger, Role
+from venturi.log import get_logger
 from venturi.model import Judgement
 from venturi.process import Child
 from venturi.spool.port import Spool
@@ -21,7 +20,7 @@ from venturi.transcode.crew import Crew
 from venturi.transcode.port import Answer, Job, Judge, WorkerDied
 from venturi.transcode.sandbox import Limits, limits
 
-log = structlog.get_logger()
+log = get_logger()
 
 LEASE_S = 30.0
 POLL_S = 2.0

@@ -45,6 +45,9 @@ class Help:
     limits: Limits
 
 
+Asked = tuple[Work, ...] | tuple[Help]
+"""To a worker: it answers each when it is done, in this order."""
+
 Said = Answer | Request | Done | Damaged | SpoolFull | SpoolFailed | OSError
 """What a worker may say. While it has asked to spread, it hears the number of a share to do itself, and at the end
 what became of all (a tuple of ``Done``), or the OSError that stood in the way."""

@@ -103,8 +103,17 @@ def _allow(confined: _Confined, memory_bytes: int) -> None:
 
 
 def _set_soft(what: int, value: int) -> None:
-    _, hard = resource.getrlimit(what)
-    resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+    if what not in _hard:
+        _hard[what] = resource.getrlimit(what)[1]
+    if _soft.get(what) != value:
+        hard = _hard[what]
+        resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+        _soft[what] = value
+
+
+_hard: dict[int, int] = {}
+_soft: dict[int, int] = {}
+"""What was set; both are this process's own business alone, and most objects have the same limits as the last one."""
 
 
 def taken_bytes(statm: int | None = None) -> tuple[int, int]:
