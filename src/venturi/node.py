@@ -19,7 +19,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from importlib.metadata import entry_points
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,6 +154,8 @@ def check_packages() -> None:
 
     A worker would end over one that can't, again and again.
     """
+    from importlib.metadata import entry_points
+
     if entry_points(group="venturi.codecs"):  # codecs.GROUP, without loading them where there are no others
         known_codecs()
 

@@ -20,6 +20,11 @@ def container(image: Image) -> np.dtype[Any]:
     return np.dtype(f"<{'i' if image.signed else 'u'}{image.bits_allocated // 8}")
 
 
+def shape(image: Image) -> tuple[int, ...]:
+    """Give the shape of one frame as an array."""
+    return (image.rows, image.columns) + ((image.samples,) if image.samples > 1 else ())
+
+
 def pixels(frame: NDArray[np.uint8], image: Image) -> Frame:
     """Native bytes of one frame as an array, colour by pixel whatever the Planar Configuration was."""
     samples: Frame = frame.view(container(image))
@@ -36,9 +41,8 @@ def rebuild(frame: Frame, image: Image) -> NDArray[np.uint8]:
 
     Raises ValueError where the array has not the shape and the type that ``pixels`` gives.
     """
-    shape = (image.rows, image.columns) + ((image.samples,) if image.samples > 1 else ())
-    if frame.shape != shape or frame.dtype != container(image):
-        raise ValueError(f"{frame.shape} of {frame.dtype}, not {shape} of {container(image)}")
+    if frame.shape != shape(image) or frame.dtype != container(image):
+        raise ValueError(f"{frame.shape} of {frame.dtype}, not {shape(image)} of {container(image)}")
     if image.planar:
         frame = frame.transpose(2, 0, 1)
     return np.ascontiguousarray(frame).reshape(-1).view(np.uint8)

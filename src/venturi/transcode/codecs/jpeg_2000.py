@@ -21,7 +21,7 @@ from venturi.model import Reason
 from venturi.transcode.codecs import codestream as headers
 from venturi.transcode.codecs.contract import Codecs, Options
 from venturi.transcode.codecs.jpeg_2000_decoder import JPEG2000Decoder
-from venturi.transcode.frames import Frame, container
+from venturi.transcode.frames import Frame, container, shape
 from venturi.transcode.image import Image
 from venturi.transcode.refusal import Refused
 
@@ -214,9 +214,10 @@ def layers_refusal(options: Options, most: int) -> Refused | None:
 
 def fitting(decoded: Frame, image: Image) -> Frame:
     """What ``frames.pixels`` gives. Raises ValueError where shape or type differ."""
-    shape = (image.rows, image.columns) + ((image.samples,) if image.samples > 1 else ())
-    if decoded.shape != shape or decoded.dtype != container(image):
-        raise ValueError(f"decoded to {decoded.shape} of {decoded.dtype}, not {shape} of {container(image)}")
+    if decoded.shape != shape(image) or decoded.dtype != container(image):
+        raise ValueError(
+            f"decoded to {decoded.shape} of {decoded.dtype}, not {shape(image)} of {container(image)}"
+        )
     return decoded
 
 

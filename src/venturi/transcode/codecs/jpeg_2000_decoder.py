@@ -58,7 +58,8 @@ class JPEG2000Decoder:
     def decode(self, codestream: bytes, image: Image) -> NDArray[np.integer[Any]]:
         """Decode by pylibjpeg-openjpeg. Raises Malformed, RuntimeError, ValueError."""
         coded = self._fitting(codestream, image)
-        return _as_coded(openjpeg_decode(codestream, j2k_format=_J2K), coded)
+        samples = openjpeg_decode(codestream, j2k_format=_J2K, reshape=False)  # or it reads the header again
+        return _as_coded(samples.view(_type(coded)).reshape(_shape(coded)), coded)
 
     def decode_again(self, codestream: bytes, image: Image) -> NDArray[np.integer[Any]]:
         """Decode by imagecodecs. Raises Malformed, RuntimeError, ValueError.
@@ -97,10 +98,17 @@ class HTJ2KDecoder(JPEG2000Decoder):
         return self.decode(codestream, image)
 
 
+def _shape(coded: Coded) -> tuple[int, ...]:
+    return (coded.rows, coded.columns) + ((coded.samples,) if coded.samples > 1 else ())
+
+
+def _type(coded: Coded) -> np.dtype[Any]:
+    return np.dtype(f"<{'i' if coded.signed else 'u'}{1 if coded.bits <= 8 else 2}")
+
+
 def _as_coded(decoded: NDArray[np.integer[Any]], coded: Coded) -> NDArray[np.integer[Any]]:
     """What the header promised. Raises ValueError where shape, type or a value's range differ."""
-    shape = (coded.rows, coded.columns) + ((coded.samples,) if coded.samples > 1 else ())
-    wanted = np.dtype(f"<{'i' if coded.signed else 'u'}{1 if coded.bits <= 8 else 2}")
+    shape, wanted = _shape(coded), _type(coded)
     if decoded.shape != shape or decoded.dtype != wanted:
         raise ValueError(f"decoded to {decoded.shape} of {decoded.dtype}, not {shape} of {wanted}")
     least = -(1 << (coded.bits - 1)) if coded.signed else 0

@@ -29,7 +29,7 @@ from venturi.dataset.syntaxes import RLE_LOSSLESS
 from venturi.errors import Malformed
 from venturi.model import Reason
 from venturi.transcode.codecs.contract import Coded, Options
-from venturi.transcode.frames import Frame, container
+from venturi.transcode.frames import Frame, container, shape
 from venturi.transcode.image import Image
 from venturi.transcode.refusal import Refused
 
@@ -190,10 +190,6 @@ def _unsigned(image: Image) -> np.dtype[Any]:
     return np.dtype(f"<u{image.bits_allocated // 8}")
 
 
-def _shape(image: Image) -> tuple[int, ...]:
-    return (image.rows, image.columns) + ((image.samples,) if image.samples > 1 else ())
-
-
 def _bounds(codestream: bytes, image: Image) -> list[int]:
     """Where segments begin, and where the last one ends (PS3.5 G.5). Raises Malformed."""
     if len(codestream) < _HEADER.size:
@@ -229,7 +225,7 @@ def _decode_packbits(codestream: bytes, image: Image) -> NDArray[np.integer[Any]
     for index, plane in enumerate(_planes(codestream, image)):
         sample, byte = divmod(index, width)
         pixels[:, sample, width - 1 - byte] = plane
-    return pixels.reshape(-1).view(_unsigned(image)).reshape(_shape(image))
+    return pixels.reshape(-1).view(_unsigned(image)).reshape(shape(image))
 
 
 def _decode_pylibjpeg(codestream: bytes, image: Image) -> NDArray[np.integer[Any]]:
@@ -244,7 +240,7 @@ def _decode_pylibjpeg(codestream: bytes, image: Image) -> NDArray[np.integer[Any
     pixels = np.empty(samples.T.shape, samples.dtype)
     for sample, values in enumerate(samples):  # three times as fast as to copy the transposed array
         pixels[:, sample] = values
-    return pixels.reshape(_shape(image))
+    return pixels.reshape(shape(image))
 
 
 def _decode_both(codestream: bytes, image: Image) -> NDArray[np.integer[Any]]:
