@@ -289,7 +289,7 @@ def receive(start: Start, connection: Connection) -> None:
     """Accept associations and store what they send."""
     from venturi.receive.admission import Admission
     from venturi.receive.c_store import CStore
-    from venturi.receive.pynetdicom_scp import serve
+    from venturi.receive.listener import serve
     from venturi.receive.recorder import Recorder
     from venturi.receive.seats import Seats
 

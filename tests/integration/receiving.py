@@ -14,7 +14,7 @@ from venturi.ledger.sql import open_ledger
 from venturi.model import Instance
 from venturi.receive.admission import Admission
 from venturi.receive.c_store import CStore
-from venturi.receive.pynetdicom_scp import serve
+from venturi.receive.listener import serve
 from venturi.receive.recorder import Recorder
 from venturi.spool.local import LocalSpool
 

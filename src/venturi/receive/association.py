@@ -1,336 +1,106 @@
-"""One association as acceptor: pynetdicom's negotiation and state machine, with our own way for the data.
+"""One association as acceptor, in one thread: the state machine, and P-DATA straight from the socket to the handler.
 
-pynetdicom would collect each dataset in memory or in a temporary file, and hand each PDU through three queues;
-here every P-DATA fragment goes straight into the ``Store`` that the handler began, so an object is written once, and
-an abort in mid-object abandons it. The thread that has read the last one commits and answers. The socket keeps the
-limits that the stock one lacks: no PDU longer than promised, and a deadline for each PDU.
+Nothing is collected but the request: one buffer, filled by ``recv_into`` and parsed as it comes, is for everything. A
+deadline is absolute for each phase: the request must be complete so soon after the connection, each PDU so soon
+after it began, the next one must begin so soon after the last, and a peer that is to close must do so. What is
+announced too long, comes out of its time or can't be read ends the association before it is read (PS3.8 9.2).
 """
 
 import contextlib
-import queue
-import select
 import socket
+import struct
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from pynetdicom import AE, _config, evt
-from pynetdicom._globals import MODE_ACCEPTOR
-from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import DIMSEMessage
-from pynetdicom.dul import DULServiceProvider
-from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AddressInformation, AssociationSocket
+from typing import Protocol
 
 from venturi.dataset.uids import printable
 from venturi.errors import Malformed
 from venturi.log import get_logger
-from venturi.receive import command
-from venturi.receive.c_store import is_uid
-from venturi.receive.contexts import VERIFICATION, choose
-from venturi.receive.port import Store, StoreRequest
-
-if TYPE_CHECKING:
-    from venturi.receive.pynetdicom_scp import Receiver
-
-_config.LOG_HANDLER_LEVEL = "none"  # its event handlers would put every command set into strings for a log
-_config.VALIDATORS["UI"] = lambda _: (True, "")  # what an invalid UID gets is a status, not an abort
+from venturi.receive import pdu
+from venturi.receive.messages import Caller, Messages
+from venturi.receive.negotiation import negotiate, unsuitable
+from venturi.receive.p_data import PData
+from venturi.receive.port import StoreHandler
+from venturi.receive.states import TABLE, Action, Event, State
 
 log = get_logger()
 
-REQUEST_BYTES = 65536
-"""The largest PDU before an association is accepted."""
-COMMAND_BYTES = 65536
-"""The largest command set."""
-LOOK_S = 0.002
-"""How long the two threads of an association wait for what concerns them before they look for something else."""
-P_DATA_TF = b"\x04"
+BUFFER_BYTES = 1 << 18
+CONTROL_BYTES = 65536
+"""The longest PDU that is no P-DATA-TF."""
+LOOK_S = 1.0
+"""How often a thread that waits for its peer looks at its deadline."""
+CLOSE_S = 5.0
+"""How long a peer may take to close the connection when all is said."""
+
+_EVENTS = {
+    pdu.REQUEST: Event.REQUEST_RECEIVED,
+    pdu.ACCEPT: Event.ACCEPT_RECEIVED,
+    pdu.REJECT: Event.REJECT_RECEIVED,
+    pdu.P_DATA_TF: Event.P_DATA_RECEIVED,
+    pdu.RELEASE_RQ: Event.RELEASE_REQUEST_RECEIVED,
+    pdu.RELEASE_RP: Event.RELEASE_RESPONSE_RECEIVED,
+    pdu.ABORT: Event.ABORT_RECEIVED,
+}
+_TIMEVAL = struct.Struct("@ll")
 
 
-class DeadlineSocket(AssociationSocket):
-    """Reads no PDU that is longer than promised, and none that takes longer than the timeout."""
+class Host(Protocol):
+    """What an association needs of whoever accepted the connection."""
 
-    def __init__(
-        self, association: "Acceptor", client: socket.socket, pdu_bytes: int, timeout_s: float
-    ) -> None:
-        super().__init__(association, client_socket=client)
-        self._pdu_bytes, self._timeout_s = pdu_bytes, timeout_s
-        self._deadline = 0.0
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.settimeout(timeout_s)
+    handler: StoreHandler
+    pdu_bytes: int
+    """The longest P-DATA-TF PDU that is taken."""
+    timeout_s: float
+    """For each phase."""
 
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to read, or soon is: by poll(2), since select(2) ends at descriptor 1,024."""
-        if self.socket is None or not self._is_connected:
-            time.sleep(LOOK_S)  # until the association's other thread has noticed, too
-            return False
-        try:
-            poller = select.poll()
-            poller.register(self.socket, select.POLLIN)
-            return bool(poller.poll(LOOK_S * 1000))
-        except (OSError, ValueError):
-            self.event_queue.put("Evt17")
-            return False
+    def admit(self, association: "Association") -> str | tuple[int, int, int]:
+        """Let it in, as the peer of that name, or say with which result, source and diagnostic it is rejected."""
 
-    def p_data_next(self) -> bool:
-        """Whether the PDU that is there to be read is a P-DATA-TF."""
-        try:
-            return self.socket is not None and self.socket.recv(1, socket.MSG_PEEK) == P_DATA_TF
-        except OSError:
-            return False  # whoever reads it finds out what that is
+    def may_begin(self) -> bool:
+        """Whether another object may be begun."""
 
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read a PDU's 6 byte header, or its rest; fewer bytes say that the connection is over or too slow.
-
-        Raises Malformed for a PDU that is too long, which ends the association with an A-ABORT before it is
-        read.
-        """
-        client = self.socket
-        if client is None:
-            return bytearray()
-        if nr_bytes == 6:  # the header starts the clock; a rest of 6 bytes merely starts it again
-            self._deadline = time.monotonic() + self._timeout_s
-        limit = self._pdu_bytes if self.assoc.is_established else REQUEST_BYTES
-        if nr_bytes > limit:
-            raise Malformed(f"a PDU of {nr_bytes} bytes was announced; {limit} are allowed")
-        data = bytearray(nr_bytes)
-        view, got = memoryview(data), 0
-        try:
-            while got < nr_bytes:
-                left_s = self._deadline - time.monotonic()
-                if left_s <= 0:
-                    break
-                client.settimeout(left_s)
-                count = client.recv_into(view[got:])
-                if count == 0:
-                    break
-                got += count
-                # Many senders leave Nagle on and so wait for our acknowledgement; the option does not last.
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            client.settimeout(self._timeout_s)
-        except OSError:
-            pass  # too short an answer tells the caller the same
-        view.release()
-        del data[got:]
-        return data
+    def ended(self, association: "Association") -> None:
+        """It is over."""
 
 
-@dataclass(slots=True)
-class Arrived:
-    """A C-STORE from its command to its answer."""
+class _Fault(Exception):
+    """The peer broke the protocol: ``reason`` is that of the A-ABORT (PS3.8 Table 9-26)."""
 
-    message_id: int
-    context_id: int
-    request: StoreRequest
-    store: Store
+    def __init__(self, why: str, reason: int) -> None:
+        super().__init__(why)
+        self.reason = reason
 
 
-class StreamingDul(DULServiceProvider):
-    """Gives P-DATA-TF PDUs to ``StreamingDimse`` as they are read, as the state machine does in Sta6 (PS3.8 9.2.3)."""
+class Association(threading.Thread):
+    """From the accepted connection to its end."""
 
-    assoc: "Acceptor"
-
-    def __init__(self, association: "Acceptor") -> None:
-        super().__init__(association)
-        self._run_loop_delay = 0.0  # the socket's ``ready`` waits
-        self._taking = False
-
-    def idle_timer_expired(self) -> bool:
-        """Whether the peer has been silent for too long; while an object is synced, it is the peer who waits."""
-        return not self._taking and super().idle_timer_expired()
-
-    def _read_pdu_data(self) -> None:
-        """Read a PDU. Raises Malformed for one that is too long: see ``DeadlineSocket.recv``."""
-        source = self.socket
-        if (
-            not isinstance(source, DeadlineSocket)
-            or self.state_machine.current_state != "Sta6"
-            or not source.p_data_next()
-        ):
-            super()._read_pdu_data()
-            return
-        header = source.recv(6)
-        length = int.from_bytes(header[2:6], "big")
-        body = source.recv(length) if len(header) == 6 else header
-        if len(header) < 6 or len(body) < length:
-            self.event_queue.put("Evt17")
-        else:
-            self._taking = True
-            self.assoc.streaming.take(body)
-            self._idle_timer.restart()
-            self._taking = False
-
-
-class StreamingDimse(DIMSEServiceProvider):
-    """Takes P-DATA apart: datasets of C-STORE go straight into the handler's Store.
-
-    ``take`` runs in the association's reading thread, which is also the one that writes to disk and answers: a slow
-    disk slows the sender by TCP's own means.
-    """
-
-    assoc: "Acceptor"
-
-    def __init__(self, association: "Acceptor") -> None:
-        super().__init__(association)
-        self._command = bytearray()
-        self._current: Arrived | None = None
-        self._lock = threading.Lock()
-        self.open_store: Store | None = None
-        """Begun and not yet finished."""
-        self.idle_since: float | None = time.monotonic()
-        """When the last object was answered; None while one is in hand, from its command to its answer."""
-
-    def take(self, body: bytearray) -> None:
-        """Take a P-DATA-TF PDU's body. What breaks the protocol ends the association (PS3.8 AA-8)."""
-        try:
-            with memoryview(body) as view:
-                at = 0
-                while at < len(view):
-                    end = at + 4 + int.from_bytes(view[at : at + 4], "big")
-                    if not at + 6 <= end <= len(view):
-                        raise Malformed("a presentation data value of a length that can't be")
-                    self._take(view[at + 4], view[at + 5], view[at + 6 : end])
-                    at = end
-        except Malformed as error:
-            self._break(str(error))
-        except Exception as error:  # a mistake of ours; its own words could be the network's
-            self._break(f"P-DATA that can't be handled: {type(error).__name__}")
-
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take P-DATA that came through the state machine: none in Sta6."""
-        self._break("P-DATA out of its time")
-
-    def get_msg(self, block: bool = False) -> Any:
-        """Wait a moment for a message, instead of none: see ``LOOK_S``."""
-        with contextlib.suppress(queue.Empty):
-            return self.msg_queue.get(timeout=LOOK_S)
-        return None, None
-
-    def abandon(self) -> None:
-        """The association is over: leave no trace of an object in progress."""
-        with self._lock:
-            store, self.open_store = self.open_store, None
-        if store is not None:
-            log.warning("association ended in mid-object", **self.assoc.identity())
-            store.abandon()
-
-    def finish(self, arrived: Arrived) -> int:
-        """The status of a complete object."""
-        with self._lock:
-            mine, self.open_store = self.open_store is arrived.store, None
-        return arrived.store.finish() if mine else 0xA700
-
-    def _break(self, why: str) -> None:
-        log.warning("association aborted", why=why, **self.assoc.identity())
-        self.dul.event_queue.put("Evt19")
-
-    def _take(self, context_id: int, control: int, data: memoryview) -> None:
-        last = bool(control & 2)
-        if not control & 1:
-            arrived = self._current
-            if arrived is None or context_id != arrived.context_id:
-                raise Malformed("a dataset without its command")
-            arrived.store.write(data)
-            if last:
-                self._current = None
-                self._answer(arrived)
-            return
-        if self._current is not None:
-            raise Malformed("a command began in the middle of a dataset")
-        if len(self._command) + len(data) > COMMAND_BYTES:
-            raise Malformed(f"a command set of more than {COMMAND_BYTES} bytes")
-        self._command += data
-        if last:
-            whole, self._command = self._command, bytearray()
-            self._obey(context_id, whole)
-
-    def _obey(self, context_id: int, whole: bytearray) -> None:
-        found = command.parse(whole)
-        field = command.number(found, command.FIELD)
-        has_dataset = command.number(found, command.DATASET_TYPE) != command.NO_DATASET
-        if field == command.C_STORE_RQ:
-            arrived = self._begin(found, context_id)
-            if has_dataset:
-                self._current = arrived
-            else:
-                self._answer(arrived)
-        elif field == command.C_ECHO_RQ and not has_dataset:
-            message, fragment = DIMSEMessage(), P_DATA()
-            fragment.presentation_data_value_list.append((context_id, b"\x03" + bytes(whole)))
-            message.decode_msg(fragment, self.assoc)
-            self.msg_queue.put((context_id, message.message_to_primitive()))  # type: ignore[arg-type]  # a C_ECHO
-        elif field != command.C_CANCEL_RQ:  # there is nothing that could be cancelled
-            raise Malformed(f"the command {field:04X} is not served here")
-
-    def _begin(self, found: dict[int, bytes], context_id: int) -> Arrived:
-        context = self.assoc.context(context_id)
-        if context is None:
-            raise Malformed(f"presentation context {context_id} was not accepted")
-        if context.abstract_syntax == VERIFICATION:
-            raise Malformed("a C-STORE-RQ on a presentation context for Verification")
-        if not self.assoc.receiver.may_begin():
-            raise Malformed("this receiver is stopping")
-        message_id = command.number(found, command.MESSAGE_ID)
-        request = StoreRequest(
-            sop_class_uid=command.uid(found, command.SOP_CLASS),
-            sop_instance_uid=command.uid(found, command.SOP_INSTANCE),
-            abstract_syntax=str(context.abstract_syntax),
-            transfer_syntax=str(context.transfer_syntax[0]),
-            calling_ae=self.assoc.calling_ae,
-            called_ae=self.assoc.called_ae,
-            peer=self.assoc.peer,
-            address=self.assoc.address,
-        )
-        self.idle_since = None
-        store = self.assoc.receiver.handler.begin(request)
-        self.open_store = store
-        return Arrived(message_id, context_id, request, store)
-
-    def _answer(self, arrived: Arrived) -> None:
-        """Finish a complete object and send its C-STORE-RSP."""
-        sop_class, sop_instance = arrived.request.sop_class_uid, arrived.request.sop_instance_uid
-        if not (is_uid(sop_class) and is_uid(sop_instance)):
-            sop_class = sop_instance = ""
-        response = command.store_response(arrived.message_id, self.finish(arrived), sop_class, sop_instance)
-        if self.dul.socket is not None:
-            self.dul.socket.send(command.p_data_tf(arrived.context_id, response))
-        self.idle_since = time.monotonic()
-
-
-class Acceptor(Association):
-    """An association that a peer asked for, from the accepted connection to its end."""
-
-    def __init__(self, ae: AE, receiver: "Receiver", client: socket.socket) -> None:
-        """Raises OSError where the peer has gone already."""
-        super().__init__(ae, MODE_ACCEPTOR)
-        self.name = "association"
-        self.receiver = receiver
-        self.requestor.address_info = AddressInformation.from_tuple(client.getpeername())
-        self.acceptor.address_info = AddressInformation.from_tuple(client.getsockname())
-        self.address = self.requestor.address_info.address
+    def __init__(self, host: Host, client: socket.socket, address: str) -> None:
+        super().__init__(name="association", daemon=True)
+        self.address = address
         self.calling_ae = self.called_ae = self.peer = ""
+        self.seat: int | None = None
+        """See ``Seats``; its host's business."""
         self.began_at = time.monotonic()
-        self._seat: int | None = None
-        limits = receiver.node.limits
-        self.acceptor.maximum_length = limits.pdu_bytes
-        self.acceptor.ae_title = ae.ae_title
-        self.acceptor.implementation_class_uid = ae.implementation_class_uid
-        self.acceptor.implementation_version_name = ae.implementation_version_name
-        self.acceptor.supported_contexts = []  # until the request is known, nothing is
-        self.dul = StreamingDul(self)
-        self.acse_timeout, self.network_timeout = (
-            ae.acse_timeout,
-            ae.network_timeout,
-        )  # its timers know of none yet
-        self.streaming = StreamingDimse(self)
-        self.dimse = self.streaming
-        self.set_socket(DeadlineSocket(self, client, limits.pdu_bytes, limits.timeout_s))
-        self.client = client
-        self.bind(evt.EVT_REQUESTED, self._requested)
+        self._host = host
+        self._socket = client
+        self._state = State.AWAITING_REQUEST
+        self._messages: Messages | None = None
+        self._data: PData | None = None
+        self._asked_to_abort = False
+        self._deaf = False
+        """What follows can't be understood, and need not be."""
+        self._until = self.began_at + host.timeout_s
+        self._view = memoryview(bytearray(BUFFER_BYTES))
+        self._rest = 0
+        """Bytes at its beginning that are not taken yet: a part of a header."""
+        self._kind = 0
+        self._left = 0
+        """Bytes of a PDU, other than P-DATA-TF in an association, that are still to come."""
+        self._body = bytearray()
+        """Of the request."""
+
+    # --- for other threads -------------------------------------------------------------------------------------------
 
     def identity(self) -> dict[str, str]:
         """Who this is, for a log: no text from the network unescaped."""
@@ -341,65 +111,193 @@ class Acceptor(Association):
             "address": self.address,
         }
 
-    def context(self, context_id: int) -> PresentationContext | None:
-        """The accepted presentation context of this id."""
-        return self._accepted_cx.get(context_id)
-
-    @property
-    def admitted(self) -> bool:
-        """Whether the caller was let in."""
-        return self._seat is not None
-
     def idle_s(self) -> float:
         """For how long it has had no object in hand, seconds."""
-        since = self.streaming.idle_since
-        return 0.0 if since is None else time.monotonic() - since
+        messages = self._messages
+        return time.monotonic() - self.began_at if messages is None else messages.idle_s()
+
+    def ask_to_abort(self) -> None:
+        """Have it abort as soon as it has taken what has come."""
+        self._asked_to_abort = True
+        with contextlib.suppress(OSError):  # closed already
+            self._socket.shutdown(socket.SHUT_RD)
 
     def hang_up(self) -> None:
-        """Close the connection under the association: its threads end by themselves."""
+        """Close the connection under it: its thread ends by itself."""
         with contextlib.suppress(OSError):  # closed already
-            self.client.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_RDWR)
 
-    def run_reactor(self) -> None:
-        """Run until the association is over, and leave nothing behind, however it ended."""
+    # --- its thread --------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run until it is over, and leave nothing behind, however it ended."""
         try:
-            super().run_reactor()
+            self._prepare()
+            while self._state is not State.IDLE:
+                self._step()
+        except OSError as error:  # the peer has gone, or does not listen, while it is told something
+            log.warning("connection lost", error=type(error).__name__, **self.identity())
+        except Exception as error:  # a mistake of ours; its own words could be the network's
+            log.error("association ended by a mistake", error=type(error).__name__, **self.identity())
         finally:
-            self.streaming.abandon()
+            if self._messages is not None and self._messages.abandon():
+                log.warning("association ended in mid-object", **self.identity())
             self.hang_up()
-            self.client.close()
-            if self._seat is not None:
-                self.receiver.seats.free(self._seat)
-            self.receiver.ended(self)
+            self._socket.close()
+            self._host.ended(self)
 
-    def _requested(self, _event: evt.Event) -> None:
-        """Decide on an A-ASSOCIATE-RQ: reject it, or say which contexts are supported."""
+    def _prepare(self) -> None:
+        client, timeout_s = self._socket, self._host.timeout_s
+        client.setblocking(True)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # The kernel's own timeouts (socket(7)): Python's would ask poll(2) before each recv(2).
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(min(LOOK_S, timeout_s)))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout_s))
+
+    def _step(self) -> None:
+        """Read what there is, and take it."""
         try:
-            answer = self._decide()
-        except Exception:  # default deny: what can't be decided is not let in
-            log.exception("association refused: the request could not be judged", address=self.address)
-            answer = (2, 1, 1)
-        if answer is not None:
-            self.acse.send_reject(*answer)
-            self.kill()
+            count = self._socket.recv_into(self._view[self._rest :])
+        except BlockingIOError:
+            self._look_at_deadline()
+            return
+        except OSError:  # reset by the peer
+            count = 0
+        if not count:
+            asked = self._asked_to_abort and self._state is State.ESTABLISHED
+            self._act(Event.ABORT_ASKED if asked else Event.CONNECTION_CLOSED)
+            return
+        # Many senders leave Nagle on and so wait for our acknowledgement; the option does not last.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        between = not self._rest and self._between_pdus()
+        end = self._rest + count
+        try:
+            start, passed = self._take(end)
+        except _Fault as fault:
+            self._break(str(fault), fault.reason)
+        except Malformed as error:
+            self._break(str(error), pdu.INVALID_PARAMETER)
+        else:
+            self._rest = end - start
+            self._view[: self._rest] = self._view[start:end]
+            if self._state is State.ESTABLISHED and (between or passed):
+                self._until = time.monotonic() + self._host.timeout_s
+        self._look_at_deadline()
 
-    def _decide(self) -> tuple[int, int, int] | None:
-        request: Any = self.requestor.primitive
-        self.calling_ae, self.called_ae = request.calling_ae_title.strip(), request.called_ae_title.strip()
-        admitted = self.receiver.admit(self.calling_ae, self.called_ae, self.address)
-        if isinstance(admitted, tuple):
-            return admitted
-        self.peer, self._seat = admitted.peer, admitted.seat
-        supported: dict[str, list[str]] = {}
-        for context in request.presentation_context_definition_list:
-            abstract = str(context.abstract_syntax)
-            chosen = choose(abstract, [str(uid) for uid in context.transfer_syntax])
-            if chosen is not None:
-                context.transfer_syntax = [chosen]
-                supported.setdefault(abstract, []).append(chosen)
-        for abstract, syntaxes in supported.items():
-            context = PresentationContext()
-            context.abstract_syntax = abstract
-            context.transfer_syntax = list(syntaxes)
-            self.acceptor.supported_contexts.append(context)
-        return None
+    def _look_at_deadline(self) -> None:
+        if time.monotonic() < self._until or self._state is State.IDLE:
+            return
+        if self._state is State.ESTABLISHED:
+            self._break("the peer is silent, or too slow", pdu.NOT_SPECIFIED)
+        else:
+            self._act(Event.TIMER_EXPIRED)
+
+    def _break(self, why: str, reason: int) -> None:
+        log.warning("association aborted", why=why, **self.identity())
+        self._deaf = True
+        self._act(Event.INVALID_PDU, reason)
+
+    # --- PDUs --------------------------------------------------------------------------------------------------------
+
+    def _between_pdus(self) -> bool:
+        return not self._left and not (self._data and self._data.left)
+
+    def _take(self, end: int) -> tuple[int, bool]:
+        """Take what is in the buffer up to ``end``: where a header begins that is cut off, and whether a PDU ended.
+
+        Raises _Fault, Malformed.
+        """
+        start, passed = 0, False
+        while start < end:
+            if self._deaf:
+                return end, passed
+            if self._left:
+                taken = min(self._left, end - start)
+                if self._kind == pdu.REQUEST and self._state is State.AWAITING_REQUEST:
+                    self._body += self._view[start : start + taken]
+                start += taken
+                self._left -= taken
+                if not self._left:
+                    self._act(_EVENTS[self._kind])
+            elif self._data and self._data.left:
+                before, start = start, self._data.take(self._view, start, end)
+                if start == before:
+                    break
+            elif end - start >= pdu.HEADER.size:
+                self._open(*pdu.HEADER.unpack_from(self._view, start))
+                start += pdu.HEADER.size
+            else:
+                break
+            passed = passed or self._between_pdus()
+        return start, passed
+
+    def _open(self, kind: int, length: int) -> None:
+        """A PDU begins: judge it by its header. Raises _Fault."""
+        event = _EVENTS.get(kind)
+        if event is None:
+            raise _Fault(f"a PDU of the unknown type {kind:02X}H", pdu.UNRECOGNIZED_PDU)
+        if event is Event.P_DATA_RECEIVED and self._state is State.AWAITING_REQUEST:
+            self._deaf = True
+            self._act(event)
+            return
+        limit = self._host.pdu_bytes if event is Event.P_DATA_RECEIVED else CONTROL_BYTES
+        if not 4 <= length <= limit:
+            words = f"a PDU of {length} bytes was announced; 4 to {limit} are allowed"
+            raise _Fault(words, pdu.INVALID_PARAMETER)
+        if TABLE[event, self._state] is Action.TAKE_DATA and self._data:
+            self._data.left = length
+        else:
+            self._kind, self._left = kind, length
+
+    # --- what is done ------------------------------------------------------------------------------------------------
+
+    def _act(self, event: Event, reason: int = pdu.UNEXPECTED_PDU) -> None:
+        """Do what the table says; ``reason`` is for an A-ABORT."""
+        match TABLE[event, self._state]:
+            case Action.DECIDE:
+                self._decide()
+            case Action.RELEASE:
+                self._say_last(pdu.RELEASED)
+            case Action.ABORT:
+                self._say_last(pdu.abort(pdu.ABORT_BY_USER, pdu.NOT_SPECIFIED))
+            case Action.ABORT_AGAIN | Action.ABORT_FOR_FAULT:
+                self._say_last(pdu.abort(pdu.ABORT_BY_PROVIDER, reason))
+            case Action.IGNORE | Action.TAKE_DATA:
+                pass  # it was taken as it came
+            case _:
+                self._state = State.IDLE
+
+    def _say_last(self, words: bytes) -> None:
+        """Say the last word; now the peer is to close."""
+        self._socket.sendall(words)
+        if self._state is not State.AWAITING_CLOSE:
+            self._state = State.AWAITING_CLOSE
+            self._until = time.monotonic() + min(CLOSE_S, self._host.timeout_s)
+
+    def _decide(self) -> None:
+        """Accept or reject (AE-6 to AE-8). Raises Malformed."""
+        body, self._body = bytes(self._body), bytearray()
+        request = pdu.read_request(body)
+        self.calling_ae, self.called_ae = request.calling_ae, request.called_ae
+        refused = unsuitable(request)
+        if refused is not None:
+            log.warning("association refused", why="another protocol", **self.identity())
+            self._say_last(pdu.reject(*refused))
+            return
+        admitted = self._host.admit(self)
+        if not isinstance(admitted, str):
+            self._say_last(pdu.reject(*admitted))
+            return
+        self.peer = admitted
+        contexts, accepted = negotiate(request, self._host.pdu_bytes)
+        caller = Caller(self.calling_ae, self.called_ae, self.peer, self.address)
+        self._messages = Messages(
+            self._host.handler, caller, contexts, self._host.may_begin, self._socket.sendall
+        )
+        self._data = PData(self._messages)
+        self._state = State.ESTABLISHED
+        self._socket.sendall(accepted)
+
+
+def _timeval(seconds: float) -> bytes:
+    return _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))

@@ -1,4 +1,4 @@
-"""Command sets by hand: the two that every object needs (PS3.7 6.3, 9.3.1 and E.1).
+"""Command sets by hand: those that an SCP of Storage and Verification needs (PS3.7 6.3, 9.3.1, 9.3.5 and E.1).
 
 A command set is in implicit VR little endian, all of group 0000. pynetdicom reads and writes one as a pydicom
 dataset, which costs more than everything else that is done about a small image.
@@ -7,10 +7,11 @@ dataset, which costs more than everything else that is done about a small image.
 import struct
 
 from venturi.errors import Malformed
+from venturi.receive.contexts import VERIFICATION
 
 SOP_CLASS, FIELD, MESSAGE_ID, RESPONDED_TO = 0x0002, 0x0100, 0x0110, 0x0120
 DATASET_TYPE, STATUS, SOP_INSTANCE = 0x0800, 0x0900, 0x1000
-C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_CANCEL_RQ = 0x0001, 0x8001, 0x0030, 0x0FFF
+C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_ECHO_RSP, C_CANCEL_RQ = 0x0001, 0x8001, 0x0030, 0x8030, 0x0FFF
 NO_DATASET = 0x0101
 """Command Data Set Type (0000,0800) where none follows."""
 
@@ -49,17 +50,29 @@ def uid(command: dict[int, bytes], element: int) -> str:
 
 def store_response(message_id: int, status: int, sop_class: str, sop_instance: str) -> bytes:
     """Make a C-STORE-RSP (PS3.7 9.3.1.2). UIDs are ASCII; empty ones are left out."""
-    body = b"".join(
+    return _set(_response(sop_class, C_STORE_RSP, message_id, status) + _text(SOP_INSTANCE, sop_instance))
+
+
+def echo_response(message_id: int) -> bytes:
+    """Make a C-ECHO-RSP that says Success (PS3.7 9.3.5.2)."""
+    return _set(_response(VERIFICATION, C_ECHO_RSP, message_id, 0))
+
+
+def _response(sop_class: str, field: int, message_id: int, status: int) -> bytes:
+    return b"".join(
         (
             _text(SOP_CLASS, sop_class),
-            _short(FIELD, C_STORE_RSP),
+            _short(FIELD, field),
             _short(RESPONDED_TO, message_id),
             _short(DATASET_TYPE, NO_DATASET),
             _short(STATUS, status),
-            _text(SOP_INSTANCE, sop_instance),
         )
     )
-    return _ELEMENT.pack(0, 0, 4) + struct.pack("<I", len(body)) + body
+
+
+def _set(elements: bytes) -> bytes:
+    """A command set, behind its group length."""
+    return _ELEMENT.pack(0, 0, 4) + struct.pack("<I", len(elements)) + elements
 
 
 def p_data_tf(context_id: int, command: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The listening side over pynetdicom: connections, admission, limits, and an orderly end.
+"""The listening side: connections, admission, limits, and an orderly end.
 
 Several processes may serve the same listening socket: it is not blocking, and a connection that another
 process was quicker to accept is simply not there. Nothing that one peer does or fails to do keeps another
@@ -10,16 +10,18 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass
 
-from pynetdicom import AE
-
-from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from venturi.config.schema import Node
 from venturi.errors import ConfigError
 from venturi.log import get_logger
-from venturi.receive.admission import LOCAL_LIMIT_EXCEEDED, TEMPORARY_CONGESTION, Admission, Refused
-from venturi.receive.association import Acceptor
+from venturi.receive.admission import (
+    LOCAL_LIMIT_EXCEEDED,
+    TEMPORARY_CONGESTION,
+    TRANSIENT_NO_REASON,
+    Admission,
+    Refused,
+)
+from venturi.receive.association import Association
 from venturi.receive.port import StoreHandler
 from venturi.receive.seats import Seats
 
@@ -33,19 +35,13 @@ UNASSOCIATED_PER_HOST = 16
 """Over that, the oldest of that host is closed."""
 POLL_S = 0.2
 """How soon a stop is noticed."""
+STAND_BACK_S, MOST_STAND_BACK_S = 0.0005, 0.005
+"""How long a process leaves a new connection to the others, for each that it has: who has least is quickest."""
 SWITCH_S = 0.0005
 """How long a thread of this process may keep the others from going on: each system call of an association would
 wait out Python's usual 5 ms whenever the recorder, say, is at work."""
 RELEASE_S = 0.5
 """After a stop: how long associations with nothing in hand may take to release by themselves."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An admitted association."""
-
-    peer: str
-    seat: int
 
 
 class Receiver:
@@ -64,16 +60,12 @@ class Receiver:
             raise ConfigError(
                 ["node.tls: this version does not speak TLS yet; remove it, or use a TLS proxy"]
             )
-        self.handler, self.admission, self.node, self.seats = handler, admission, node, seats
+        self.handler = handler
+        self.pdu_bytes, self.timeout_s = node.limits.pdu_bytes, node.limits.timeout_s
+        self._admission, self._seats = admission, seats
         self._sock, self._stop = sock, stop
-        self._running: set[Acceptor] = set()
+        self._running: set[Association] = set()
         self._lock = threading.Lock()
-        self._ae = AE(ae_title=node.ae_title[0])
-        self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-        self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        self._ae.maximum_pdu_size = node.limits.pdu_bytes
-        self._ae.maximum_associations = 1 << 30  # counted here, and only after admission
-        self._ae.acse_timeout = self._ae.dimse_timeout = self._ae.network_timeout = node.limits.timeout_s
 
     def run(self, drain_s: float) -> None:
         """Accept until the stop is set, then let what runs end: see ``serve``."""
@@ -86,41 +78,56 @@ class Receiver:
                 self._accept()
         self._drain(time.monotonic() + drain_s)
 
-    def admit(self, calling_ae: str, called_ae: str, address: str) -> Entry | tuple[int, int, int]:
-        """Let an association in, or say with which result, source and diagnostic it is rejected."""
-        answer = self.admission.admit(calling_ae, called_ae, address)
+    def admit(self, association: Association) -> str | tuple[int, int, int]:
+        """See ``association.Host``."""
+        try:
+            return self._admit(association)
+        except Exception:  # default deny: what can't be decided is not let in
+            log.exception("association refused: it could not be judged", address=association.address)
+            return TRANSIENT_NO_REASON
+
+    def _admit(self, association: Association) -> str | tuple[int, int, int]:
+        address = association.address
+        answer = self._admission.admit(association.calling_ae, association.called_ae, address)
         if isinstance(answer, Refused):
             return answer.result, answer.source, answer.diagnostic
         if self._stop.is_set() or not self.handler.accepting():
             log.warning("association rejected: not accepting", peer=answer.peer, address=address)
             return TEMPORARY_CONGESTION
-        seat = self.seats.take()
-        if seat is None:
+        association.seat = self._seats.take()
+        if association.seat is None:
             log.warning("association rejected: too many", peer=answer.peer, address=address)
             return LOCAL_LIMIT_EXCEEDED
-        return Entry(answer.peer, seat)
+        return answer.peer
 
     def may_begin(self) -> bool:
         """Whether a running association may begin another object."""
         return not self._stop.is_set()
 
-    def ended(self, association: Acceptor) -> None:
+    def ended(self, association: Association) -> None:
         """An association is over."""
+        if association.seat is not None:
+            self._seats.free(association.seat)
         with self._lock:
             self._running.discard(association)
 
     def _accept(self) -> None:
-        try:
-            client, address = self._sock.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return  # another process was quicker, or the peer has gone
-        except OSError as error:
-            log.error("connection not accepted", error=str(error))
-            time.sleep(POLL_S)  # out of descriptors, most likely: the connection is still there
-            return
-        host = str(address[0])
+        """Take what connections there are, unless a process that has fewer is quicker."""
+        time.sleep(min(len(self._running) * STAND_BACK_S, MOST_STAND_BACK_S))
+        while not self._stop.is_set():
+            try:
+                client, address = self._sock.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return  # another process was quicker, or the peer has gone
+            except OSError as error:
+                log.error("connection not accepted", error=str(error))
+                time.sleep(POLL_S)  # out of descriptors, most likely: the connection is still there
+                return
+            self._begin(client, str(address[0]))
+
+    def _begin(self, client: socket.socket, host: str) -> None:
         with self._lock:
-            waiting = [one for one in self._running if one.address == host and not one.admitted]
+            waiting = [one for one in self._running if one.address == host and one.seat is None]
             full = len(self._running) >= CONNECTIONS
         if len(waiting) >= UNASSOCIATED_PER_HOST:
             log.warning("too many connections that don't associate: the oldest is closed", address=host)
@@ -129,33 +136,32 @@ class Receiver:
             log.warning("too many connections: closed", address=host)
             client.close()
             return
+        association = Association(self, client, host)
+        with self._lock:
+            self._running.add(association)
         try:
-            association = Acceptor(self._ae, self, client)
-            with self._lock:
-                self._running.add(association)
             association.start()
-        except Exception:  # no thread, no memory, or a socket that broke at once: serve the others
+        except RuntimeError:  # no more threads: serve the others
             log.exception("connection dropped", address=host)
             client.close()
-            with self._lock:
-                self._running = {one for one in self._running if one.client is not client}
+            self.ended(association)
 
     def _drain(self, deadline: float) -> None:
         """Let objects in hand be finished, then abort what still runs."""
         idle_at = time.monotonic() + RELEASE_S
-        aborted: set[Acceptor] = set()
+        aborted: set[Association] = set()
         while (running := self._snapshot()) and (now := time.monotonic()) < deadline:
             for association in running:
                 if now >= idle_at and association.idle_s() >= RELEASE_S and association not in aborted:
                     aborted.add(association)
-                    threading.Thread(target=association.abort, daemon=True).start()
+                    association.ask_to_abort()
             time.sleep(0.02)
         for association in self._snapshot():
             log.warning("association cut off at the deadline", **association.identity())
             association.hang_up()
             association.join(1.0)
 
-    def _snapshot(self) -> list[Acceptor]:
+    def _snapshot(self) -> list[Association]:
         with self._lock:
             return list(self._running)
 

@@ -1,0 +1,154 @@
+"""DIMSE messages out of P-DATA (PS3.7 6.3, PS3.8 Annex E): commands are obeyed, datasets go where their command says.
+
+A dataset is never collected: its fragments go straight into the ``Store`` that the handler began. The thread that
+reads also commits and answers, so a slow disk slows the sender by TCP's own means. What breaks the protocol raises
+Malformed, and then no more may be given.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from venturi.errors import Malformed
+from venturi.receive import command
+from venturi.receive.c_store import is_uid
+from venturi.receive.contexts import VERIFICATION
+from venturi.receive.negotiation import Context
+from venturi.receive.port import Store, StoreHandler, StoreRequest
+
+COMMAND_BYTES = 65536
+"""The largest command set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose messages these are."""
+
+    calling_ae: str
+    called_ae: str
+    peer: str
+    address: str
+
+
+@dataclass(slots=True)
+class _Arriving:
+    """A C-STORE from its command to its answer."""
+
+    message_id: int
+    context_id: int
+    request: StoreRequest
+    store: Store
+
+
+class Messages:
+    """Those of one association."""
+
+    def __init__(
+        self,
+        handler: StoreHandler,
+        caller: Caller,
+        contexts: Mapping[int, Context],
+        may_begin: Callable[[], bool],
+        answer: Callable[[bytes], None],
+    ) -> None:
+        """``may_begin``: whether another object may be begun now. ``answer`` sends a P-DATA-TF PDU."""
+        self._handler = handler
+        self._caller = caller
+        self._contexts = contexts
+        self._may_begin = may_begin
+        self._answer = answer
+        self._command = bytearray()
+        self._context_id = 0
+        """Of the message that is arriving."""
+        self._arriving: _Arriving | None = None
+        self._idle_since: float | None = time.monotonic()
+        """When the last object was answered; None while one is in hand, from its command to its answer."""
+
+    def idle_s(self) -> float:
+        """For how long there has been no object in hand, seconds; for any thread."""
+        since = self._idle_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def begin_fragment(self, context_id: int, *, of_command: bool) -> None:
+        """A fragment follows."""
+        arriving = self._arriving
+        if of_command:
+            if arriving is not None:
+                raise Malformed("a command began in the middle of a dataset")
+            if self._command and context_id != self._context_id:
+                raise Malformed("a command in two presentation contexts")
+            self._context_id = context_id
+        elif arriving is None or context_id != arriving.context_id:
+            raise Malformed("a dataset without its command")
+
+    def take_command(self, data: memoryview) -> None:
+        """Take some bytes of a command's fragment."""
+        if len(self._command) + len(data) > COMMAND_BYTES:
+            raise Malformed(f"a command set of more than {COMMAND_BYTES} bytes")
+        self._command += data
+
+    def take_dataset(self, data: memoryview) -> None:
+        """Take some bytes of a dataset's fragments."""
+        assert self._arriving is not None  # noqa: S101  # begin_fragment has looked
+        self._arriving.store.write(data)
+
+    def end_command(self) -> None:
+        """The command is complete: obey it."""
+        whole, self._command = self._command, bytearray()
+        found = command.parse(whole)
+        field = command.number(found, command.FIELD)
+        has_dataset = command.number(found, command.DATASET_TYPE) != command.NO_DATASET
+        if field == command.C_STORE_RQ:
+            self._arriving = self._begin(found)
+            if not has_dataset:
+                self.end_dataset()
+        elif field == command.C_ECHO_RQ and not has_dataset:
+            if self._contexts.get(self._context_id, Context("", "")).abstract_syntax != VERIFICATION:
+                raise Malformed("a C-ECHO-RQ on a presentation context that is not for Verification")
+            response = command.echo_response(command.number(found, command.MESSAGE_ID))
+            self._answer(command.p_data_tf(self._context_id, response))
+        elif field != command.C_CANCEL_RQ:  # there is nothing that could be cancelled
+            raise Malformed(f"the command {field:04X} is not served here")
+
+    def end_dataset(self) -> None:
+        """The object is complete: finish it, and send the C-STORE-RSP."""
+        arriving, self._arriving = self._arriving, None
+        assert arriving is not None  # noqa: S101  # begin_fragment has looked
+        request = arriving.request
+        sop_class, sop_instance = request.sop_class_uid, request.sop_instance_uid
+        if not (is_uid(sop_class) and is_uid(sop_instance)):
+            sop_class = sop_instance = ""
+        status = arriving.store.finish()
+        response = command.store_response(arriving.message_id, status, sop_class, sop_instance)
+        self._answer(command.p_data_tf(arriving.context_id, response))
+        self._idle_since = time.monotonic()
+
+    def abandon(self) -> bool:
+        """The association is over: leave no trace of an object in hand; whether there was one."""
+        arriving, self._arriving = self._arriving, None
+        if arriving is not None:
+            arriving.store.abandon()
+        return arriving is not None
+
+    def _begin(self, found: dict[int, bytes]) -> _Arriving:
+        context = self._contexts.get(self._context_id)
+        if context is None:
+            raise Malformed(f"presentation context {self._context_id} was not accepted")
+        if context.abstract_syntax == VERIFICATION:
+            raise Malformed("a C-STORE-RQ on a presentation context for Verification")
+        if not self._may_begin():
+            raise Malformed("this receiver is stopping")
+        message_id = command.number(found, command.MESSAGE_ID)
+        caller = self._caller
+        request = StoreRequest(
+            sop_class_uid=command.uid(found, command.SOP_CLASS),
+            sop_instance_uid=command.uid(found, command.SOP_INSTANCE),
+            abstract_syntax=context.abstract_syntax,
+            transfer_syntax=context.transfer_syntax,
+            calling_ae=caller.calling_ae,
+            called_ae=caller.called_ae,
+            peer=caller.peer,
+            address=caller.address,
+        )
+        self._idle_since = None
+        return _Arriving(message_id, self._context_id, request, self._handler.begin(request))

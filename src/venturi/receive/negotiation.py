@@ -1,0 +1,65 @@
+"""What an association request is answered: a pure function of the request, and of who was let in.
+
+Any number of storage contexts, one operation at a time, and we are the SCP: who asks to be one is told no. Extended
+negotiation of a storage class is answered (PS3.4 B.3.1): all attributes are kept, nothing is coerced, nothing is
+promised of signatures. User identity is taken and not looked at: who may send is decided by AE title and host.
+"""
+
+from dataclasses import dataclass
+
+from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from venturi.receive import pdu
+from venturi.receive.contexts import choose, is_storage
+
+STORAGE_INFORMATION = bytes((2, 0, 0, 0, 0, 0))
+"""Level of support 2 (full), of digital signatures 0 (unspecified), element coercion 0 (none)."""
+
+PERMANENT, BY_USER, BY_ACSE = 1, 1, 2
+APPLICATION_CONTEXT_NOT_SUPPORTED = (PERMANENT, BY_USER, 2)
+PROTOCOL_VERSION_NOT_SUPPORTED = (PERMANENT, BY_ACSE, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """An accepted presentation context."""
+
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+def unsuitable(request: pdu.Request) -> tuple[int, int, int] | None:
+    """With which result, source and diagnostic a request is rejected, whoever sends it (PS3.8 Table 9-21)."""
+    if not request.version_1:
+        return PROTOCOL_VERSION_NOT_SUPPORTED
+    if request.application_context != pdu.APPLICATION_CONTEXT:
+        return APPLICATION_CONTEXT_NOT_SUPPORTED
+    return None
+
+
+def negotiate(request: pdu.Request, pdu_bytes: int) -> tuple[dict[int, Context], bytes]:
+    """Accept what is wanted here: the contexts by their ids, and the A-ASSOCIATE-AC."""
+    accepted: dict[int, Context] = {}
+    results: list[tuple[int, int, str]] = []
+    for proposed in request.contexts:
+        chosen = choose(proposed.abstract_syntax, list(proposed.transfer_syntaxes))
+        if chosen is not None:
+            accepted[proposed.id] = Context(proposed.abstract_syntax, chosen)
+            results.append((proposed.id, pdu.ACCEPTED, chosen))
+            continue
+        known = is_storage(proposed.abstract_syntax)
+        result = pdu.TRANSFER_SYNTAXES_NOT_SUPPORTED if known else pdu.ABSTRACT_SYNTAX_NOT_SUPPORTED
+        results.append((proposed.id, result, proposed.transfer_syntaxes[0]))
+    classes = {context.abstract_syntax.encode("latin-1") for context in accepted.values()}
+    answer = pdu.Answer(
+        contexts=tuple(results),
+        most_bytes=pdu_bytes,
+        implementation_class=IMPLEMENTATION_CLASS_UID,
+        implementation_version=IMPLEMENTATION_VERSION_NAME,
+        roles=tuple((uid, scu & 1, 0) for uid, scu, _ in request.user.roles if uid.rstrip(b"\0") in classes),
+        extended=tuple(
+            (uid, STORAGE_INFORMATION)
+            for uid, _ in request.user.extended
+            if uid.rstrip(b"\0") in classes and is_storage(uid.rstrip(b"\0").decode("latin-1"))
+        ),
+    )
+    return accepted, pdu.accept(request, answer)
