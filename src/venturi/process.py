@@ -33,12 +33,14 @@ class Child:
         self.name = name
         with theirs:
             command = [sys.executable, "-m", "venturi.node", name, str(theirs.fileno())]
-            # A session of its own keeps a Ctrl-C at the terminal for the supervisor, which drains in order.
+            # A group of its own keeps a Ctrl-C at the terminal for the supervisor, which drains in order. No session of
+            # its own: Linux shares the processor out among sessions first, and ``nice`` counts only within one
+            # (sched(7), autogroup).
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
                 command,
                 pass_fds=(theirs.fileno(), *fds),
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                process_group=0,
                 env=os.environ | _ENVIRONMENT,
             )
         self.connection = Connection(ours.detach())

@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -57,6 +57,8 @@ class Folder:
         self._template = PathTemplate(config.path)
         self._on_conflict = config.on_conflict
         self._swept = False
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="folder")
+        """It has no threads before the first few parcels come together."""
         self._lock = threading.Lock()
         """Held over what two threads must not do at once: making folders, and giving names."""
 
@@ -71,18 +73,18 @@ class Folder:
         of_one: dict[str, list[Parcel]] = {}
         for parcel in parcels:
             of_one.setdefault(parcel.envelope.sop_instance_uid, []).append(parcel)
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="folder") as pool:
-            waiting = [pool.submit(self._all_stored, same) for same in of_one.values()]
-            try:
-                for done in as_completed(waiting):
-                    yield from done.result()
-            finally:
-                pool.shutdown(
-                    cancel_futures=True
-                )  # what is in hand is finished, and found there the next time
+        waiting = [self._pool.submit(self._all_stored, same) for same in of_one.values()]
+        try:
+            for done in as_completed(waiting):
+                yield from done.result()
+        finally:
+            for done in waiting:
+                done.cancel()
+            wait(waiting)  # what is in hand is finished, and found there the next time
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """End the threads."""
+        self._pool.shutdown()
 
     def _all_stored(self, parcels: Sequence[Parcel]) -> list[Receipt]:
         return [self._stored(parcel) for parcel in parcels]
