@@ -25,3 +25,15 @@ def printable(text: str) -> str:
         char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode()
         for char in text
     )
+
+
+_TOLERATED = re.compile(r"[0-9]+(\.[0-9]+)*", re.ASCII)
+
+
+def tolerable_uid(text: str) -> bool:
+    """Whether a UID of the network is fit to be kept: at most 64 digits and dots.
+
+    Leading zeros in a component are against the standard too, but old devices send them, and they harm
+    nothing.
+    """
+    return len(text) <= 64 and _TOLERATED.fullmatch(text) is not None

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 
 from venturi.config.schema import Limits
+from venturi.dataset.uids import tolerable_uid
 from venturi.errors import SpoolFailed, SpoolFull
 from venturi.log import get_logger
 from venturi.model import Envelope
@@ -36,17 +37,6 @@ DOES_NOT_MATCH_SOP_CLASS = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
 FREE_CHECKED_EVERY_S = 1.0
-
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*", re.ASCII)
-
-
-def is_uid(text: str) -> bool:
-    """Whether a UID is fit to be kept: at most 64 digits and dots (PS3.5 9.1).
-
-    Leading zeros in a component are against the standard too, but old devices send them, and they harm
-    nothing.
-    """
-    return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
 def _shown(uid: str) -> str:
@@ -119,9 +109,9 @@ class _Store:
         self._size_bytes = 0
         self._peek = Peek(request.transfer_syntax)
         self._compared = False
-        if not is_uid(self._instance_uid):
+        if not tolerable_uid(self._instance_uid):
             self._refuse(INVALID_SOP_INSTANCE, "the Affected SOP Instance UID is not a UID")
-        elif not is_uid(self._class_uid):
+        elif not tolerable_uid(self._class_uid):
             self._refuse(NO_SUCH_SOP_CLASS, "the Affected SOP Class UID is not a UID")
         elif self._class_uid != request.abstract_syntax:
             self._refuse(DOES_NOT_MATCH_SOP_CLASS, "the SOP class is not the presentation context's")

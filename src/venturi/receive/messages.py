@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from venturi.dataset.uids import tolerable_uid
 from venturi.errors import Malformed
 from venturi.receive import command
-from venturi.receive.c_store import is_uid
 from venturi.receive.contexts import VERIFICATION
 from venturi.receive.negotiation import Context
 from venturi.receive.port import Store, StoreHandler, StoreRequest
@@ -116,7 +116,7 @@ class Messages:
         assert arriving is not None  # noqa: S101  # begin_fragment has looked
         request = arriving.request
         sop_class, sop_instance = request.sop_class_uid, request.sop_instance_uid
-        if not (is_uid(sop_class) and is_uid(sop_instance)):
+        if not (tolerable_uid(sop_class) and tolerable_uid(sop_instance)):
             sop_class = sop_instance = ""
         status = arriving.store.finish()
         response = command.store_response(arriving.message_id, status, sop_class, sop_instance)

@@ -8,6 +8,7 @@ promised of signatures. User identity is taken and not looked at: who may send i
 from dataclasses import dataclass
 
 from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from venturi.dataset.uids import tolerable_uid
 from venturi.receive import pdu
 from venturi.receive.contexts import choose, is_storage
 
@@ -41,12 +42,16 @@ def negotiate(request: pdu.Request, pdu_bytes: int) -> tuple[dict[int, Context],
     accepted: dict[int, Context] = {}
     results: list[tuple[int, int, str]] = []
     for proposed in request.contexts:
-        chosen = choose(proposed.abstract_syntax, list(proposed.transfer_syntaxes))
+        abstract, syntaxes = (
+            proposed.abstract_syntax,
+            [uid for uid in proposed.transfer_syntaxes if tolerable_uid(uid)],
+        )
+        chosen = choose(abstract, syntaxes) if tolerable_uid(abstract) else None
         if chosen is not None:
-            accepted[proposed.id] = Context(proposed.abstract_syntax, chosen)
+            accepted[proposed.id] = Context(abstract, chosen)
             results.append((proposed.id, pdu.ACCEPTED, chosen))
             continue
-        known = is_storage(proposed.abstract_syntax)
+        known = is_storage(abstract)
         result = pdu.TRANSFER_SYNTAXES_NOT_SUPPORTED if known else pdu.ABSTRACT_SYNTAX_NOT_SUPPORTED
         results.append((proposed.id, result, proposed.transfer_syntaxes[0]))
     classes = {context.abstract_syntax.encode("latin-1") for context in accepted.values()}
