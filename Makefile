@@ -3,12 +3,13 @@
 # make demo   set up, and watch a node work on sample images
 # make bench-transcode   set up, and measure venturi compress beside the bare codecs and a script: docs/performance.md
 # make bench-ingest      set up, and measure C-STORE in to rendition stored, beside Orthanc: docs/performance.md
+# make fuzz   set up, and send a million streams of garbage through an association: FUZZ="--inputs 10000000"
 # make docs   set up, and try every kind of image in every syntax: the table in docs/transcoding.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run demo test lint unit docs peers bench-transcode bench-ingest lock clean
+.PHONY: run demo test lint unit fuzz docs peers bench-transcode bench-ingest lock clean
 
 run: .venv/ready
 	$(BIN)/venturi run -c config/venturi.yaml
@@ -27,6 +28,9 @@ lint: .venv/ready
 
 unit: .venv/ready
 	$(BIN)/pytest -n auto tests/unit tests/conformance
+
+fuzz: .venv/ready
+	$(BIN)/python tests/fuzz/receive.py $(FUZZ)
 
 docs: .venv/ready
 	$(BIN)/venturi codecs --try --markdown > .venv/table.md

@@ -190,6 +190,7 @@ def main() -> int:
             print(f"{CONTENDERS[name].name} is left out: {why}", file=sys.stderr)
         else:
             wanted[name] = CONTENDERS[name]
+    # Nothing in it is removed before the end: see benchmarks/README.md on ext4.
     work = Path(tempfile.mkdtemp(prefix="venturi-ingest-", dir=arguments.folder))
     try:
         kind = samples.CT
@@ -215,7 +216,6 @@ def main() -> int:
                 began = time.monotonic()
                 folder = work / f"{name}-{turn}"
                 measure(folder, contender, objects, counts, measured[name])
-                shutil.rmtree(folder)
                 rates = ", ".join(f"{each.rates[-1]:.0f}" for each in measured[name].values())
                 print(f"{contender.name}: {rates} CT/s ({time.monotonic() - began:.0f} s)", file=sys.stderr)
         print(f"\n{table(measured)}\n\n{targets(measured)}")

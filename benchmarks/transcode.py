@@ -46,7 +46,7 @@ class Bench:
     """What this run is."""
 
     outputs: Path
-    """Nothing in here is removed before the end: ext4 is slow to make files for a minute after files were removed."""
+    """Nothing in here is removed before the end: see README.md on ext4."""
     jobs: int
     compress: Sequence[str]
     """The command that is Venturi's."""

@@ -7,10 +7,26 @@ from venturi.receive import association, pdu
 from venturi.receive.association import Association
 from venturi.receive.port import Store, StoreRequest
 
+ECHO = b"".join(
+    struct.pack("<HHIH", 0, element, 2, value)
+    for element, value in ((0x0100, 0x0030), (0x0110, 7), (0x0800, 0x0101))
+)
+"""A C-ECHO-RQ."""
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 
-__all__ = ["CT", "EXPLICIT", "Host", "Wire", "command_pdu", "data_pdu", "play", "request_pdu", "store"]
+__all__ = [
+    "CT",
+    "ECHO",
+    "EXPLICIT",
+    "Host",
+    "Wire",
+    "command_pdu",
+    "data_pdu",
+    "play",
+    "request_pdu",
+    "store",
+]
 
 
 class Wire:

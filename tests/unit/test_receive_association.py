@@ -1,7 +1,6 @@
 """An association under bytes that nobody should send: it ends, says why, and keeps nothing."""
 
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -11,18 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unit.associations import CT, EXPLICIT, Host, Wire, command_pdu, data_pdu, play, request_pdu, store
+from unit.associations import CT, ECHO, EXPLICIT, Host, Wire, command_pdu, data_pdu, play, request_pdu, store
 from venturi.receive import association as associations
 from venturi.receive import command, pdu
 from venturi.receive.association import Association
 
-ECHO = b"".join(
-    (
-        struct.pack("<HHI2s", 0, 0x0100, 2, b"\x30\0"),
-        struct.pack("<HHI2s", 0, 0x0110, 2, b"\7\0"),
-        struct.pack("<HHI2s", 0, 0x0800, 2, b"\x01\x01"),
-    )
-)
 RELEASE = pdu.HEADER.pack(pdu.RELEASE_RQ, 4) + bytes(4)
 ABORT = pdu.abort(0, 0)
 
@@ -102,6 +94,7 @@ AA_8 = [pdu.ACCEPT, pdu.ABORT]
         (b"\1\0\0\0\0\4abcd", [pdu.ABORT], None),
         (ABORT, [], None),
         (request_pdu() + ABORT, [pdu.ACCEPT], None),
+        (request_pdu() + ABORT + request_pdu(), [pdu.ACCEPT], None),
         (request_pdu() + RELEASE + store(b"late"), [pdu.ACCEPT, pdu.RELEASE_RP], None),
         (request_pdu() + RELEASE + request_pdu(), [pdu.ACCEPT, pdu.RELEASE_RP, pdu.ABORT], None),
         (b"", [], None),

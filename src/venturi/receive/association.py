@@ -209,7 +209,7 @@ class Association(threading.Thread):
         """
         start, passed = 0, False
         while start < end:
-            if self._deaf:
+            if self._deaf or self._state is State.IDLE:
                 return end, passed
             if self._left:
                 taken = min(self._left, end - start)
