@@ -4,12 +4,13 @@
 # make bench-transcode   set up, and measure venturi compress beside the bare codecs and a script: docs/performance.md
 # make bench-ingest      set up, and measure C-STORE in to rendition stored, beside Orthanc: docs/performance.md
 # make fuzz   set up, and send a million streams of garbage through an association: FUZZ="--inputs 10000000"
+# make bench-receive     set up, and measure receiving beside DCMTK, Orthanc and pynetdicom: docs/performance.md
 # make docs   set up, and try every kind of image in every syntax: the table in docs/transcoding.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run demo test lint unit fuzz docs peers bench-transcode bench-ingest lock clean
+.PHONY: run demo test lint unit fuzz docs peers bench-transcode bench-ingest bench-receive lock clean
 
 run: .venv/ready
 	$(BIN)/venturi run -c config/venturi.yaml
@@ -45,6 +46,9 @@ bench-transcode: .venv/ready
 
 bench-ingest: .venv/ready
 	$(BIN)/python benchmarks/ingest.py $(BENCH)
+
+bench-receive: .venv/ready
+	$(BIN)/python benchmarks/receive.py $(BENCH)
 
 .venv/ready: requirements.lock pyproject.toml .ci/venv
 	PYTHON=$(PYTHON) ./.ci/venv

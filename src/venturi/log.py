@@ -3,8 +3,9 @@
 No PHI: UIDs, our ids, AE titles and addresses identify; names, patient ids and free text of headers never appear.
 Writing a line never raises: a log on a full disk, or whose reader has gone, must not end the work it tells of.
 
-structlog is imported with the first line that is written: it takes as long as all else that a worker needs, and most
-workers never say anything.
+In workers and short commands structlog is imported with the first line that is written: it takes as long as all else
+that one needs, and most never say anything. Elsewhere it is there from the start: what has no descriptors left can't
+import.
 """
 
 import contextlib
@@ -101,9 +102,12 @@ def _tell(role: str) -> None:
     )
 
 
-def configure(role: str) -> None:
-    """Set up logging for this process; every line carries the role."""
+def configure(role: str, *, lazily: bool = False) -> None:
+    """Set up logging for this process; every line carries the role. ``lazily``: see the module."""
     _untold[:] = [role]
+    if not lazily:
+        with _telling:
+            _tell(_untold.pop())
     threading.excepthook = _thread_ended
     # Libraries log through the standard library; only what is wrong is wanted from them. Their warnings repeat
     # values from the network, and Python remembers each text for ever.

@@ -243,13 +243,19 @@ def load_runnable(path: Path) -> Config:
 
     check_packages()
     config = load(path, known_codecs)
-    if config.node.tls is not None:
-        raise ConfigError(
-            [f"{path}: node.tls: this version does not speak TLS yet; put a TLS proxy before it"]
-        )
+    check_certificates(config)
     for name in config.destinations:
         destination_of(config, name).close()
     return config
+
+
+def check_certificates(config: Config) -> None:
+    """Look whether a receiver could use them. Raises ConfigError."""
+    from venturi.receive import tls
+
+    if config.node.tls is not None:
+        tls.context(config.node.tls)
+    tls.bound(config.peers)
 
 
 def prepare(config: Config) -> None:
@@ -447,7 +453,7 @@ def main(argv: list[str]) -> None:
     """Be the role that the parent asked for."""
     name, fd = argv
     connection = adopt(int(fd))
-    logs.configure(name)
+    logs.configure(name, lazily=name in ("worker", "compressor"))
     start = connection.recv()
     MAINS[name.split("-")[0]](start, connection)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 
-from venturi.config.schema import Limits, Node, Peer
+from venturi.config.schema import Limits, Node, Peer, Tls
 from venturi.ledger.port import Filter, Role
 from venturi.ledger.sql import open_ledger
 from venturi.model import Instance
@@ -79,9 +79,10 @@ def receiving(
     limits: Limits | None = None,
     ae_title: tuple[str, ...] = ("VENTURI",),
     servers: int = 1,
+    tls: Tls | None = None,
 ) -> Iterator[Receiving]:
     """A receiver on a free port of loopback; ``servers`` accept loops share the socket."""
-    node = Node(ae_title=ae_title, limits=limits or Limits(min_free=0.0, timeout_s=5))
+    node = Node(ae_title=ae_title, limits=limits or Limits(min_free=0.0, timeout_s=5), tls=tls)
     spool = LocalSpool(folder / "spool")
     intake = spool.intake()
     recorder = Recorder(open_ledger(f"sqlite:///{folder / 'ledger.db'}", migrate=True), Bell())

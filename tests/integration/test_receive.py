@@ -20,6 +20,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # m
 
 from integration.peers import answers, dataset_bytes, run, sample, storescp
 from integration.receiving import receiving
+from unit.associations import request_pdu, store
 from venturi.config.schema import Limits, Peer
 from venturi.errors import SpoolFailed
 from venturi.model import Instance
@@ -433,6 +434,46 @@ def test_a_slow_disk_is_not_taken_for_a_silent_peer(tmp_path: Path, monkeypatch:
         association.release()
         assert association.is_released
         assert len(receiver.instances()) == 2
+
+
+def test_nor_is_one_that_is_slow_in_the_middle_of_a_pdu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, slow = LocalDraft.write, [True]
+
+    def write(draft: LocalDraft, data: bytes | bytearray | memoryview) -> None:
+        if slow:
+            slow.clear()
+            time.sleep(2.0)
+        written(draft, data)
+
+    monkeypatch.setattr(LocalDraft, "write", write)
+    limits = Limits(min_free=0.0, timeout_s=1, pdu_bytes=1 << 22)
+    with (
+        receiving(tmp_path, limits=limits) as receiver,
+        socket.create_connection(("127.0.0.1", receiver.port)) as peer,
+    ):
+        stream = request_pdu() + store(bytes(3_000_000), size=1_500_000)
+        peer.sendall(stream[:700_000])  # in the middle of the first of two long PDUs
+        time.sleep(0.5)
+        peer.sendall(stream[700_000:])
+        until(lambda: [one.size_bytes for one in receiver.instances()] == [3_000_000])
+
+
+def test_many_silent_connections_do_not_shut_others_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("venturi.receive.listener.CONNECTIONS", 20)
+    monkeypatch.setattr("venturi.receive.listener.UNASSOCIATED_PER_HOST", 1000)
+    with receiving(tmp_path, limits=Limits(min_free=0.0, timeout_s=20)) as receiver:
+        silent = [socket.create_connection(("127.0.0.1", receiver.port)) for _ in range(60)]
+        began = time.monotonic()
+        association = associate(receiver.port, [(CT, [EXPLICIT])])
+        assert send(association, bytes(1000)) == 0
+        association.release()
+        assert time.monotonic() - began < 5
+        for one in silent:
+            one.close()
 
 
 def test_a_stop_lets_the_object_in_hand_be_finished(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ class Host:
     """Takes everybody and everything, unless it is told otherwise."""
 
     pdu_bytes = 131072
+    tls = None
 
     def __init__(
         self, answer: str | tuple[int, int, int] = "ct", *, may_begin: bool = True, timeout_s: float = 30.0

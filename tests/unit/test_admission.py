@@ -1,7 +1,9 @@
 """Who may send."""
 
 import socket
+import ssl
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -154,3 +156,32 @@ def test_only_a_configured_title_from_its_own_host_is_ever_admitted(
         assert called.strip() in NODE.ae_title
         mapped = getattr(ip_address(address), "ipv4_mapped", None) or ip_address(address)
         assert any(mapped in network for network in peers["ct"].hosts)
+
+
+def test_who_has_the_title_of_a_bound_peer_does_not_come_in_as_another(tmp_path: Path) -> None:
+    right, wrong, pem = b"the right one", b"another", tmp_path / "ct.pem"
+    pem.write_text(ssl.DER_cert_to_PEM_cert(right))
+    here = (ip_network("10.1.0.0/24"),)
+    peers = {
+        "any": Peer(ae_title=("*",), hosts=here),
+        "ct": Peer(ae_title=("CT1",), hosts=here, certificate=pem),
+    }
+    admission = Admission(NODE, peers)
+    assert admission.admit("CT1", "VENTURI", "10.1.0.5", right) == Admitted("ct")
+    for shown in (wrong, b""):
+        refused = admission.admit("CT1", "VENTURI", "10.1.0.5", shown)
+        assert isinstance(refused, Refused)
+        assert (refused.result, refused.source, refused.diagnostic) == (1, 1, 3)
+    assert admission.admit("MR1", "VENTURI", "10.1.0.5", wrong) == Admitted("any")
+
+
+def test_a_peer_may_have_two_certificates_while_it_changes_from_one_to_the_other(tmp_path: Path) -> None:
+    peers = {}
+    for name in ("old", "new"):
+        (tmp_path / name).write_text(ssl.DER_cert_to_PEM_cert(name.encode()))
+        peers[name] = Peer(ae_title=("CT1",), hosts=(ip_network("10.1.0.0/24"),), certificate=tmp_path / name)
+    admission = Admission(NODE, peers)
+    assert [admission.admit("CT1", "VENTURI", "10.1.0.5", name.encode()) for name in peers] == [
+        Admitted("old"),
+        Admitted("new"),
+    ]

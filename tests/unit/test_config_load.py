@@ -334,8 +334,14 @@ def test_what_is_probably_not_meant_is_a_warning_with_its_place(
     assert [warning for warning in found if warning.startswith(place + words)], (place, found)
 
 
-def test_tls_is_said_not_to_be_there_yet(full: Config) -> None:
-    assert [warning for warning in full.warnings if ":5:3: TLS is not implemented yet" in warning]
+def test_a_certificate_that_a_peer_can_not_show_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "ct.pem").write_text("")
+    text, place = marked(SMALL.replace("ae_title: CT1, ", "ae_title: CT1, §certificate: ct.pem, "))
+    found = warnings(tmp_path, text)
+    assert [warning for warning in found if warning.startswith(f"{place}there is no node.tls")], (
+        place,
+        found,
+    )
 
 
 def test_near_lossless_on_unsigned_pixels_is_no_surprise(tmp_path: Path) -> None:

@@ -101,3 +101,25 @@ thread.start(); thread.join()
     )
     assert '"error": "ValueError"' in run.stderr
     assert "DOE" not in run.stderr
+
+
+@pytest.mark.parametrize(("lazily", "loaded"), [(False, True), (True, False)])
+def test_only_a_worker_imports_structlog_when_it_is_used(lazily: bool, loaded: bool) -> None:
+    """Whoever has no descriptors left can't import it any more."""
+    code = f"""
+import sys
+from venturi import log
+log.configure("receive-0", lazily={lazily})
+print("structlog" in sys.modules)
+log.get_logger().info("one")
+print("structlog" in sys.modules)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    )
+    assert run.stdout.split() == [str(loaded), "True"]
+    assert '"role": "receive-0"' in run.stderr

@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         node.check_packages()
         config = load_config(args)
+        node.check_certificates(config)
     except ConfigError as error:
         print(error, file=sys.stderr)
         if args.json:

@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     order, config = ordered(args)
     workers = args.jobs or len(os.sched_getaffinity(0))
     running = node.compress(order, config, workers, endings=args.json)
-    log.configure("compress")
+    log.configure("compress", lazily=True)
     _listen(running)
     with following(running.report, shown=not args.quiet):
         running.run()

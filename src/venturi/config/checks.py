@@ -281,9 +281,10 @@ def _exposure(parts: _Parts) -> Iterator[Finding]:
     if parts.node and parts.node.tls is None and not _loopback(parts.node.listen.host):
         words = "DICOM in plaintext beyond this machine: whoever shares the network can read and forge"
         yield Finding(("node", "listen"), words, warning=True)
-    if parts.node and parts.node.tls is not None:
-        words = "TLS is not implemented yet: the node will not start with it; remove it, or use a TLS proxy"
-        yield Finding(("node", "tls"), words, warning=True, at_key=True)
+    for name, peer in parts.peers.items():
+        if parts.node and parts.node.tls is None and peer.certificate is not None:
+            words = "there is no node.tls: this peer can't show its certificate, and is refused"
+            yield Finding(("peers", name, "certificate"), words, warning=True, at_key=True)
     if parts.console and not _loopback(parts.console.listen.host):
         words = "the status page has no login: whoever can reach this address can read it"
         yield Finding(("console", "listen"), words, warning=True)

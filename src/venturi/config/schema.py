@@ -66,11 +66,13 @@ class Retain(Model):
 
 
 class Tls(Model):
-    """Certificates of the node (PEM files)."""
+    """Certificates of the node (PEM files). With them, whoever connects must have one, too."""
 
     certificate: ExistingFile
+    """The node's, and those between it and its root."""
     key: ExistingFile
     ca: ExistingFile
+    """Who has signed its peers' certificates."""
 
 
 class Node(Model):
@@ -100,6 +102,8 @@ class Peer(Model):
     """One or several; "*" is any."""
     hosts: Networks = ()
     """From where it may send."""
+    certificate: ExistingFile | None = None
+    """The one it must show when it sends to us (PEM); without this, any that ``node.tls``'s ``ca`` has signed."""
     host: Host | None = None
     """Where it listens; it may send from there too."""
     port: Port = 104

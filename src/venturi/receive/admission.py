@@ -19,6 +19,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from venturi.config.schema import Node, Peer
 from venturi.dataset.uids import printable
 from venturi.log import get_logger
+from venturi.receive.tls import bound, fingerprint
 
 Address = IPv4Address | IPv6Address
 Resolver = Callable[[str], frozenset[Address]]
@@ -88,8 +89,10 @@ class CachedResolver:
         now = time.monotonic()
         with self._lock:
             until, addresses = self._known.get(name, (0.0, frozenset()))
-        if now < until:
-            return addresses
+            if now < until:
+                return addresses
+            if addresses:  # one asks; the others do with what is known, for a name server can take its time
+                self._known[name] = (now + self._failed_s, addresses)
         try:
             addresses, keep_s = self._ask(name), self._fresh_s
         except OSError as error:
@@ -104,17 +107,21 @@ class Admission:
     """The policy of one node. Safe to use from many threads."""
 
     def __init__(self, node: Node, peers: Mapping[str, Peer], resolver: Resolver | None = None) -> None:
+        """Raises ConfigError where a peer's certificate can't be read."""
+        self._bound = bound(peers)
         self._ours = frozenset(title.strip() for title in node.ae_title)
         self._peers = dict(peers)
         self._resolver = resolver if resolver is not None else CachedResolver()
 
-    def admit(self, calling_ae: str, called_ae: str, address: str) -> Admitted | Refused:
-        """Decide about one A-ASSOCIATE-RQ.
+    def admit(
+        self, calling_ae: str, called_ae: str, address: str, certificate: bytes = b""
+    ) -> Admitted | Refused:
+        """Decide about one A-ASSOCIATE-RQ; ``certificate`` (DER) is the one that the caller has shown, if it has.
 
         A peer that names the AE title itself is preferred to one that says ``*``; among equals the
         configuration's order decides. Never raises.
         """
-        answer = self._decide(calling_ae.strip(), called_ae.strip(), address)
+        answer = self._decide(calling_ae.strip(), called_ae.strip(), address, certificate)
         if isinstance(answer, Refused):
             log.warning(
                 "association refused",
@@ -126,7 +133,9 @@ class Admission:
             )
         return answer
 
-    def _decide(self, calling_ae: str, called_ae: str, address: str) -> Admitted | Refused:
+    def _decide(
+        self, calling_ae: str, called_ae: str, address: str, certificate: bytes
+    ) -> Admitted | Refused:
         if called_ae not in self._ours:
             return Refused(*CALLED_AE_NOT_RECOGNIZED, "the called AE title is none of ours")
         try:
@@ -137,19 +146,31 @@ class Admission:
         wild = [name for name, peer in self._peers.items() if "*" in peer.ae_title and name not in exact]
         if not exact and not wild:
             return Refused(*CALLING_AE_NOT_RECOGNIZED, "no peer has this AE title")
+        shown = fingerprint(certificate) if certificate else ""
         unresolved = ""
-        for name in exact + wild:
-            peer = self._peers[name]
-            if any(host in network for network in peer.hosts):
-                return Admitted(name)
-            if peer.host is not None:
-                addresses = self._addresses(peer.host)
-                if host in addresses:
+        for names in (exact, wild):
+            another = ""
+            for name in names:
+                at_home = self._at_home(name, host)
+                if at_home and self._bound.get(name, shown) == shown:
                     return Admitted(name)
-                unresolved = unresolved or ("" if addresses else name)
+                another = another or (name if at_home else "")
+                unresolved = unresolved or (name if at_home is None else "")
+            if another:  # nor may it come in as one of any title
+                return Refused(
+                    *CALLING_AE_NOT_RECOGNIZED, f"it has not shown the certificate of peer {another}"
+                )
         if unresolved:
             return Refused(*TRANSIENT_NO_REASON, f"the host of peer {unresolved} can't be resolved now")
         return Refused(*CALLING_AE_NOT_RECOGNIZED, "the AE title is known, but not from this host")
+
+    def _at_home(self, name: str, host: Address) -> bool | None:
+        """Whether a peer calls from there; None where its host can't be resolved now."""
+        peer = self._peers[name]
+        if any(host in network for network in peer.hosts):
+            return True
+        addresses = self._addresses(peer.host) if peer.host is not None else frozenset((host,))
+        return None if not addresses else peer.host is not None and host in addresses
 
     def _addresses(self, host: str) -> frozenset[Address]:
         try:

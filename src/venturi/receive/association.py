@@ -8,6 +8,7 @@ announced too long, comes out of its time or can't be read ends the association 
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -26,8 +27,10 @@ from venturi.receive.states import TABLE, Action, Event, State
 log = get_logger()
 
 BUFFER_BYTES = 1 << 18
+REQUEST_BYTES = 1 << 18
+"""The longest request: 120 storage classes with every transfer syntax that pynetdicom knows take 148 kB."""
 CONTROL_BYTES = 65536
-"""The longest PDU that is no P-DATA-TF."""
+"""The longest other PDU that is no P-DATA-TF."""
 LOOK_S = 1.0
 """How often a thread that waits for its peer looks at its deadline."""
 CLOSE_S = 5.0
@@ -53,6 +56,8 @@ class Host(Protocol):
     """The longest P-DATA-TF PDU that is taken."""
     timeout_s: float
     """For each phase."""
+    tls: ssl.SSLContext | None
+    """With which peers must speak TLS."""
 
     def admit(self, association: "Association") -> str | tuple[int, int, int]:
         """Let it in, as the peer of that name, or say with which result, source and diagnostic it is rejected."""
@@ -79,8 +84,11 @@ class Association(threading.Thread):
         super().__init__(name="association", daemon=True)
         self.address = address
         self.calling_ae = self.called_ae = self.peer = ""
+        self.certificate = b""
+        """What the peer has shown (DER), where it speaks TLS."""
         self.seat: int | None = None
         """See ``Seats``; its host's business."""
+        self.hung_up = False
         self.began_at = time.monotonic()
         self._host = host
         self._socket = client
@@ -117,15 +125,25 @@ class Association(threading.Thread):
         return time.monotonic() - self.began_at if messages is None else messages.idle_s()
 
     def ask_to_abort(self) -> None:
-        """Have it abort as soon as it has taken what has come."""
+        """Have it abort as soon as it has taken what has come; with TLS, when it looks at its deadline next."""
         self._asked_to_abort = True
-        with contextlib.suppress(OSError):  # closed already
-            self._socket.shutdown(socket.SHUT_RD)
+        if (
+            self._host.tls is None
+        ):  # where there is TLS, it would take that for a broken connection, and say so
+            self._shut(socket.SHUT_RD)
 
     def hang_up(self) -> None:
         """Close the connection under it: its thread ends by itself."""
+        self.hung_up = True
+        self._shut(socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
+        client = self._socket
         with contextlib.suppress(OSError):  # closed already
-            self._socket.shutdown(socket.SHUT_RDWR)
+            if isinstance(client, ssl.SSLSocket):
+                socket.socket.shutdown(client, how)  # its own would turn it into one without TLS
+            else:
+                client.shutdown(how)
 
     # --- its thread --------------------------------------------------------------------------------------------------
 
@@ -133,6 +151,8 @@ class Association(threading.Thread):
         """Run until it is over, and leave nothing behind, however it ended."""
         try:
             self._prepare()
+            if self._host.tls is not None:
+                self._shake_hands(self._host.tls)
             while self._state is not State.IDLE:
                 self._step()
         except OSError as error:  # the peer has gone, or does not listen, while it is told something
@@ -140,11 +160,13 @@ class Association(threading.Thread):
         except Exception as error:  # a mistake of ours; its own words could be the network's
             log.error("association ended by a mistake", error=type(error).__name__, **self.identity())
         finally:
-            if self._messages is not None and self._messages.abandon():
-                log.warning("association ended in mid-object", **self.identity())
-            self.hang_up()
-            self._socket.close()
-            self._host.ended(self)
+            try:
+                if self._messages is not None and self._messages.abandon():
+                    log.warning("association ended in mid-object", **self.identity())
+            finally:  # whatever is said or not: nothing stays open, and the seat is free
+                self.hang_up()
+                self._socket.close()
+                self._host.ended(self)
 
     def _prepare(self) -> None:
         client, timeout_s = self._socket, self._host.timeout_s
@@ -154,14 +176,31 @@ class Association(threading.Thread):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(min(LOOK_S, timeout_s)))
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout_s))
 
+    def _shake_hands(self, tls: ssl.SSLContext) -> None:
+        """Begin TLS, until the deadline of the request. A peer that does not is told by an alert, and left."""
+        self._socket.settimeout(self._host.timeout_s)
+        try:
+            secured = tls.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
+            self._socket = secured
+            secured.do_handshake()
+        except OSError as error:  # SSLError and TimeoutError, too
+            why = (error.reason if isinstance(error, ssl.SSLError) else None) or type(error).__name__
+            log.warning("TLS refused", why=why, **self.identity())
+            self._state = State.IDLE
+            return
+        self.certificate = secured.getpeercert(binary_form=True) or b""
+        secured.settimeout(LOOK_S)
+
     def _step(self) -> None:
         """Read what there is, and take it."""
         try:
             count = self._socket.recv_into(self._view[self._rest :])
-        except BlockingIOError:
+        except (BlockingIOError, TimeoutError):
+            if self._asked_to_abort and self._state is State.ESTABLISHED:
+                self._act(Event.ABORT_ASKED)
             self._look_at_deadline()
             return
-        except OSError:  # reset by the peer
+        except OSError:  # reset by the peer, or what it sent is no TLS
             count = 0
         if not count:
             asked = self._asked_to_abort and self._state is State.ESTABLISHED
@@ -170,7 +209,7 @@ class Association(threading.Thread):
         # Many senders leave Nagle on and so wait for our acknowledgement; the option does not last.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         between = not self._rest and self._between_pdus()
-        end = self._rest + count
+        end, began = self._rest + count, time.monotonic()
         try:
             start, passed = self._take(end)
         except _Fault as fault:
@@ -180,8 +219,9 @@ class Association(threading.Thread):
         else:
             self._rest = end - start
             self._view[: self._rest] = self._view[start:end]
-            if self._state is State.ESTABLISHED and (between or passed):
-                self._until = time.monotonic() + self._host.timeout_s
+            if self._state is State.ESTABLISHED:
+                now = time.monotonic()  # what we took is not the peer's time
+                self._until = now + self._host.timeout_s if between or passed else self._until + now - began
         self._look_at_deadline()
 
     def _look_at_deadline(self) -> None:
@@ -237,10 +277,11 @@ class Association(threading.Thread):
         if event is None:
             raise _Fault(f"a PDU of the unknown type {kind:02X}H", pdu.UNRECOGNIZED_PDU)
         if event is Event.P_DATA_RECEIVED and self._state is State.AWAITING_REQUEST:
-            self._deaf = True
             self._act(event)
+            self._deaf = True
             return
-        limit = self._host.pdu_bytes if event is Event.P_DATA_RECEIVED else CONTROL_BYTES
+        limits = {Event.P_DATA_RECEIVED: self._host.pdu_bytes, Event.REQUEST_RECEIVED: REQUEST_BYTES}
+        limit = limits.get(event, CONTROL_BYTES)
         if not 4 <= length <= limit:
             words = f"a PDU of {length} bytes was announced; 4 to {limit} are allowed"
             raise _Fault(words, pdu.INVALID_PARAMETER)
@@ -261,6 +302,7 @@ class Association(threading.Thread):
             case Action.ABORT:
                 self._say_last(pdu.abort(pdu.ABORT_BY_USER, pdu.NOT_SPECIFIED))
             case Action.ABORT_AGAIN | Action.ABORT_FOR_FAULT:
+                self._deaf = True  # once is enough
                 self._say_last(pdu.abort(pdu.ABORT_BY_PROVIDER, reason))
             case Action.IGNORE | Action.TAKE_DATA:
                 pass  # it was taken as it came
@@ -269,7 +311,7 @@ class Association(threading.Thread):
 
     def _say_last(self, words: bytes) -> None:
         """Say the last word; now the peer is to close."""
-        self._socket.sendall(words)
+        self._send(words)
         if self._state is not State.AWAITING_CLOSE:
             self._state = State.AWAITING_CLOSE
             self._until = time.monotonic() + min(CLOSE_S, self._host.timeout_s)
@@ -291,12 +333,19 @@ class Association(threading.Thread):
         self.peer = admitted
         contexts, accepted = negotiate(request, self._host.pdu_bytes)
         caller = Caller(self.calling_ae, self.called_ae, self.peer, self.address)
-        self._messages = Messages(
-            self._host.handler, caller, contexts, self._host.may_begin, self._socket.sendall
-        )
+        self._messages = Messages(self._host.handler, caller, contexts, self._host.may_begin, self._send)
         self._data = PData(self._messages)
         self._state = State.ESTABLISHED
-        self._socket.sendall(accepted)
+        self._send(accepted)
+
+    def _send(self, data: bytes) -> None:
+        """Send it whole, or raise OSError where the peer takes nothing for too long."""
+        if self._host.tls is None:
+            self._socket.sendall(data)
+            return
+        self._socket.settimeout(self._host.timeout_s)
+        self._socket.sendall(data)
+        self._socket.settimeout(LOOK_S)
 
 
 def _timeval(seconds: float) -> bytes:

@@ -12,7 +12,6 @@ import threading
 import time
 
 from venturi.config.schema import Node
-from venturi.errors import ConfigError
 from venturi.log import get_logger
 from venturi.receive.admission import (
     LOCAL_LIMIT_EXCEEDED,
@@ -24,6 +23,7 @@ from venturi.receive.admission import (
 from venturi.receive.association import Association
 from venturi.receive.port import StoreHandler
 from venturi.receive.seats import Seats
+from venturi.receive.tls import context
 
 log = get_logger()
 
@@ -40,6 +40,8 @@ STAND_BACK_S, MOST_STAND_BACK_S = 0.0005, 0.005
 SWITCH_S = 0.0005
 """How long a thread of this process may keep the others from going on: each system call of an association would
 wait out Python's usual 5 ms whenever the recorder, say, is at work."""
+CUT_OFF_S = 2.0
+"""How long those that are cut off may take to end: they leave nothing half done in the spool."""
 RELEASE_S = 0.5
 """After a stop: how long associations with nothing in hand may take to release by themselves."""
 
@@ -56,12 +58,9 @@ class Receiver:
         stop: threading.Event,
         seats: Seats,
     ) -> None:
-        if node.tls is not None:
-            raise ConfigError(
-                ["node.tls: this version does not speak TLS yet; remove it, or use a TLS proxy"]
-            )
         self.handler = handler
         self.pdu_bytes, self.timeout_s = node.limits.pdu_bytes, node.limits.timeout_s
+        self.tls = context(node.tls) if node.tls is not None else None
         self._admission, self._seats = admission, seats
         self._sock, self._stop = sock, stop
         self._running: set[Association] = set()
@@ -88,7 +87,9 @@ class Receiver:
 
     def _admit(self, association: Association) -> str | tuple[int, int, int]:
         address = association.address
-        answer = self._admission.admit(association.calling_ae, association.called_ae, address)
+        answer = self._admission.admit(
+            association.calling_ae, association.called_ae, address, association.certificate
+        )
         if isinstance(answer, Refused):
             return answer.result, answer.source, answer.diagnostic
         if self._stop.is_set() or not self.handler.accepting():
@@ -127,12 +128,21 @@ class Receiver:
 
     def _begin(self, client: socket.socket, host: str) -> None:
         with self._lock:
-            waiting = [one for one in self._running if one.address == host and one.seat is None]
+            waiting = sorted(
+                (one for one in self._running if one.seat is None and not one.hung_up),
+                key=lambda one: one.began_at,
+            )
             full = len(self._running) >= CONNECTIONS
-        if len(waiting) >= UNASSOCIATED_PER_HOST:
+        of_host = [one for one in waiting if one.address == host]
+        if len(of_host) >= UNASSOCIATED_PER_HOST:
             log.warning("too many connections that don't associate: the oldest is closed", address=host)
-            min(waiting, key=lambda one: one.began_at).hang_up()
-        if full:
+            of_host[0].hang_up()
+        elif full and waiting:
+            log.warning(
+                "too many connections: one that does not associate is closed", address=waiting[0].address
+            )
+            waiting[0].hang_up()
+        elif full:
             log.warning("too many connections: closed", address=host)
             client.close()
             return
@@ -156,10 +166,13 @@ class Receiver:
                     aborted.add(association)
                     association.ask_to_abort()
             time.sleep(0.02)
-        for association in self._snapshot():
+        left = self._snapshot()
+        for association in left:
             log.warning("association cut off at the deadline", **association.identity())
             association.hang_up()
-            association.join(1.0)
+        until = time.monotonic() + CUT_OFF_S
+        for association in left:
+            association.join(max(0.0, until - time.monotonic()))
 
     def _snapshot(self) -> list[Association]:
         with self._lock:
@@ -180,7 +193,7 @@ def serve(
     ``seats`` counts the node's associations over its processes; by default this process has all of
     ``node.limits.associations`` for itself. After the stop no new object is begun, each association ends
     after the object in hand, and after ``drain_s`` seconds all are cut off. The socket stays open: it is the
-    caller's. Raises ConfigError for what this transport can't do, OSError if the socket can't listen.
+    caller's. Raises ConfigError where certificates can't be read, OSError if the socket can't listen.
     """
     sys.setswitchinterval(SWITCH_S)
     own = seats if seats is not None else Seats(None, node.limits.associations)

@@ -8,7 +8,7 @@ promised of signatures. User identity is taken and not looked at: who may send i
 from dataclasses import dataclass
 
 from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from venturi.dataset.uids import tolerable_uid
+from venturi.dataset.syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 from venturi.receive import pdu
 from venturi.receive.contexts import choose, is_storage
 
@@ -42,18 +42,17 @@ def negotiate(request: pdu.Request, pdu_bytes: int) -> tuple[dict[int, Context],
     accepted: dict[int, Context] = {}
     results: list[tuple[int, int, str]] = []
     for proposed in request.contexts:
-        abstract, syntaxes = (
-            proposed.abstract_syntax,
-            [uid for uid in proposed.transfer_syntaxes if tolerable_uid(uid)],
-        )
-        chosen = choose(abstract, syntaxes) if tolerable_uid(abstract) else None
+        abstract = proposed.abstract_syntax
+        chosen = choose(abstract, list(proposed.transfer_syntaxes)) if abstract else None
         if chosen is not None:
             accepted[proposed.id] = Context(abstract, chosen)
             results.append((proposed.id, pdu.ACCEPTED, chosen))
             continue
-        known = is_storage(abstract)
+        known = bool(abstract) and is_storage(abstract)
         result = pdu.TRANSFER_SYNTAXES_NOT_SUPPORTED if known else pdu.ABSTRACT_SYNTAX_NOT_SUPPORTED
-        results.append((proposed.id, result, proposed.transfer_syntaxes[0]))
+        results.append(
+            (proposed.id, result, next(iter(proposed.transfer_syntaxes), IMPLICIT_VR_LITTLE_ENDIAN))
+        )
     classes = {context.abstract_syntax.encode("latin-1") for context in accepted.values()}
     answer = pdu.Answer(
         contexts=tuple(results),

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from venturi.dataset.uids import tolerable_uid
 from venturi.errors import Malformed
 
 REQUEST, ACCEPT, REJECT, P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
@@ -42,7 +43,7 @@ _LONG = struct.Struct(">I")
 
 @dataclass(frozen=True, slots=True)
 class Proposed:
-    """A presentation context that is proposed."""
+    """A presentation context that is proposed. What is no UID is left out: such a context can't be accepted."""
 
     id: int
     abstract_syntax: str
@@ -61,10 +62,8 @@ class User:
     """SOP class UID, SCU role, SCP role."""
     extended: list[tuple[bytes, bytes]] = field(default_factory=list)
     """SOP class UID, its application information."""
-    identity: int | None = None
-    """Type of user identity; the identity itself is not kept."""
     identity_answered: bool = False
-    """Whether it asks for an answer to it."""
+    """Whether it asks for an answer to its user identity, which is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,21 +142,12 @@ def _proposed(item: bytes) -> Proposed:
     if number % 2 == 0:
         raise Malformed(f"a presentation context with the even id {number}")
     for kind, value in _items(item, 4):
-        if kind == _ABSTRACT:
-            abstract = _uid(value)
-        elif kind == _TRANSFER:
-            transfer.append(_uid(value))
-    if not abstract or not transfer:
-        raise Malformed(f"presentation context {number} has no abstract or no transfer syntax")
+        text = value.decode("latin-1").rstrip("\0 ")
+        if kind == _ABSTRACT and tolerable_uid(text):
+            abstract = text
+        elif kind == _TRANSFER and tolerable_uid(text):
+            transfer.append(text)
     return Proposed(number, abstract, tuple(transfer))
-
-
-def _uid(value: bytes) -> str:
-    """A UID, or anything else of its length: only what we know is compared with it."""
-    found = value.rstrip(b"\0 ")
-    if not 0 < len(found) <= _MOST_UID:
-        raise Malformed(f"a UID of {len(found)} characters")
-    return found.decode("latin-1")
 
 
 def _user(item: bytes) -> User:
@@ -171,15 +161,12 @@ def _user(item: bytes) -> User:
             found.window = True
         elif kind == _ROLE:
             uid, rest = _counted(value)
-            if len(rest) != 2:
-                raise Malformed("an SCP/SCU role selection of a wrong length")
-            found.roles.append((uid, rest[0], rest[1]))
+            if len(rest) >= 2:
+                found.roles.append((uid, rest[0], rest[1]))
         elif kind == _EXTENDED:
             found.extended.append(_counted(value))
         elif kind == _IDENTITY:
-            if len(value) < 6:
-                raise Malformed("a user identity of a wrong length")
-            found.identity, found.identity_answered = value[0], value[1] == 1
+            found.identity_answered = value[1:2] == b"\1"
     if max(len(found.roles), len(found.extended)) > _MOST_CONTEXTS:
         raise Malformed("more negotiation items than there can be contexts")
     return found

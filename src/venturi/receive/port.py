@@ -1,6 +1,6 @@
 """What the receive room offers to its transports: a handler that takes a C-STORE as a stream of bytes.
 
-A transport (pynetdicom's today) negotiates and moves P-DATA; everything that is decided about an object is behind
+A transport (``association``, or pynetdicom) negotiates and moves P-DATA; everything that is decided about an object is behind
 these few methods, so that the transport can be replaced without moving the handler.
 """
 

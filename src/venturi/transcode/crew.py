@@ -195,7 +195,10 @@ class Crew:
         self._end(job, answer)
 
     def _do_all(self, bench: Bench, jobs: list[Job]) -> None:
-        """Do small jobs. Where the worker dies over one, those behind it were not begun, and wait again."""
+        """Do small jobs. Where the worker dies over one, those behind it wait again.
+
+        They were not begun; or, where it was ended for its answer, they were: nothing of them may stay.
+        """
         left = deque(jobs)
 
         def end(job: Job, answer: Answer | Exception) -> None:
@@ -208,7 +211,8 @@ class Crew:
                 try:
                     bench.run_through(jobs, self._limits_for(max(job.size_bytes for job in jobs)), end)
                 except WorkerDied:
-                    self._clear(left[0])
+                    for job in left:
+                        self._clear(job)
                     raise
         except WorkerDied as died:
             job = left.popleft()
