@@ -44,7 +44,7 @@ def test_an_object_from_its_request_to_its_release() -> None:
 
 
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=8), st.integers(1, 3000))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_however_the_network_cuts_it(cuts: list[int], size: int) -> None:
     host = Host()
     objects = [bytes([n]) * 4000 for n in range(3)]
@@ -148,7 +148,7 @@ SEEDS = [
 
 
 @given(st.sampled_from(SEEDS), st.data())
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_is_changed_in_a_stream_it_ends_and_keeps_nothing_open(
     seed: bytes, data: st.DataObject
 ) -> None:

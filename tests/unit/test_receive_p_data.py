@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from venturi.errors import Malformed
@@ -69,6 +69,7 @@ def feed(heard: Heard, pdus: list[bytes], sizes: list[int]) -> None:
         assert (given, rest) == (len(body), 0)
 
 
+@settings(deadline=None)
 @given(MESSAGES, st.lists(st.integers(1, 64), min_size=1, max_size=6), st.integers(1, 4))
 def test_what_is_told_does_not_depend_on_where_it_is_cut(
     messages: list[tuple[bool, list[bytes]]], sizes: list[int], together: int

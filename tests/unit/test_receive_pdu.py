@@ -73,7 +73,7 @@ def accepted(data: bytes) -> A_ASSOCIATE_AC:
 
 
 @given(CONTEXTS)
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_a_request_of_pynetdicom_is_read_and_its_answer_is_read_by_pynetdicom(
     contexts: list[tuple[str, list[str]]],
 ) -> None:
@@ -175,6 +175,7 @@ def test_any_bytes_are_a_request_or_malformed(body: bytes) -> None:
 
 
 @given(st.sampled_from(PROPOSALS), st.data())
+@settings(deadline=None)
 def test_so_are_a_requests_bytes_with_some_of_them_changed(body: bytes, data: st.DataObject) -> None:
     changed = bytearray(body)
     for _ in range(data.draw(st.integers(1, 4))):

@@ -1,7 +1,7 @@
 """What the receive room offers to its transports: a handler that takes a C-STORE as a stream of bytes.
 
-A transport (``association``, or pynetdicom) negotiates and moves P-DATA; everything that is decided about an object is behind
-these few methods, so that the transport can be replaced without moving the handler.
+A transport (``association``, or pynetdicom) negotiates and moves P-DATA; everything that is decided about an object
+is behind these few methods, so that the transport can be replaced without moving the handler.
 """
 
 from dataclasses import dataclass
