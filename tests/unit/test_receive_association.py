@@ -1,8 +1,10 @@
 """An association under bytes that nobody should send: it ends, says why, and keeps nothing."""
 
+import gc
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -268,3 +270,18 @@ def test_a_peer_that_reads_no_answers_does_not_hold_it_for_ever(monkeypatch: pyt
 def test_a_wire_of_the_tests_gives_what_it_was_given() -> None:
     wire, view = Wire(b"abcdef", [4]), memoryview(bytearray(10))
     assert [wire.recv_into(view) for _ in range(3)] == [4, 2, 0]
+
+
+def test_its_buffer_goes_when_it_is_over() -> None:
+    """Many modalities open an association for each image: nothing waits for Python to look for cycles."""
+    gc.collect()
+    gc.disable()
+    try:
+        tracemalloc.start()
+        for _ in range(20):
+            play(Host(), request_pdu() + store(b"abc") + RELEASE)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert held < 2 * associations.BUFFER_BYTES

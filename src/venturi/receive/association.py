@@ -166,6 +166,9 @@ class Association(threading.Thread):
             finally:  # whatever is said or not: nothing stays open, and the seat is free
                 self.hang_up()
                 self._socket.close()
+                self._messages = self._data = (
+                    None  # which know us: with them the buffer goes now, not some day
+                )
                 self._host.ended(self)
 
     def _prepare(self) -> None:
