@@ -80,8 +80,10 @@ class Child:
 def adopt(fd: int) -> Connection:
     """In a child: the connection to the parent, and the habits of every child of ours.
 
-    No core dump (it would hold pixels and names), and files and folders closed to others.
+    No core dump (it would hold pixels and names), files and folders closed to others, and never stopped for writing a
+    log to a terminal whose foreground is another's (``stty tostop``).
     """
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
     return Connection(fd)

@@ -268,6 +268,17 @@ def send_one(node: Node, path: Path, ae_title: str = "VENTURI") -> int:
         association.release()
 
 
+def test_roles_are_of_one_session_where_nice_counts_and_each_has_a_group_that_no_ctrl_c_reaches(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path) as node:
+        roles = node.state["roles"]
+        assert {os.getsid(pid) for pid in roles.values()} == {os.getsid(node.process.pid)}
+        assert all(os.getpgid(pid) == pid for pid in roles.values())
+        nice = {name.split("-")[0]: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in roles.items()}
+        assert nice["transcode"] == nice["deliver"] == nice["receive"] + 10
+
+
 def test_a_stranger_is_refused(tmp_path: Path) -> None:
     text = config_text().replace(
         'any: {ae_title: "*", hosts: [127.0.0.1]}', "ct: {ae_title: CT1, hosts: [127.0.0.1]}"
