@@ -83,7 +83,7 @@ def missing(contender: Contender) -> str:
 
 
 @contextlib.contextmanager
-def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as output:
         running = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
     try:
@@ -97,7 +97,7 @@ def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]
             running.wait()
 
 
-def _until(holds: Callable[[], bool], running: subprocess.Popen[bytes], log: Path) -> None:
+def started(holds: Callable[[], bool], running: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + START_S
     while not holds():
         if running.poll() is not None or time.monotonic() > until:
@@ -105,7 +105,7 @@ def _until(holds: Callable[[], bool], running: subprocess.Popen[bytes], log: Pat
         time.sleep(0.05)
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     with socket.socket() as sock:
         sock.settimeout(1)
         return sock.connect_ex(("127.0.0.1", port)) == 0
@@ -166,8 +166,8 @@ def orthanc(folder: Path, contender: Contender) -> Iterator[Orthanc]:
     config.write_text(json.dumps(settings))
     program = orthanc_program()
     assert program is not None
-    with _process([program, str(config)], log) as running:
-        _until(lambda: _answers(http) and _answers(port), running, log)
+    with process([program, str(config)], log) as running:
+        started(lambda: answers(http) and answers(port), running, log)
         yield Orthanc(running.pid, port, http)
 
 
@@ -240,8 +240,8 @@ def venturi(folder: Path, contender: Contender) -> Iterator[Venturi]:
     config, log = folder / "venturi.yaml", folder / "venturi.log"
     config.write_text(CONFIG.format(syntax=contender.syntax, prove=prove))
     state = folder / "data" / "run" / "node.json"
-    with _process([sys.executable, "-m", "venturi", "run", "-c", str(config)], log) as running:
-        _until(state.exists, running, log)
+    with process([sys.executable, "-m", "venturi", "run", "-c", str(config)], log) as running:
+        started(state.exists, running, log)
         yield Venturi(running.pid, int(json.loads(state.read_text())["listen"].rpartition(":")[2]), folder)
 
 

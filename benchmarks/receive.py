@@ -28,7 +28,7 @@ from pathlib import Path
 import ingest_usage as usage
 import numpy as np
 import samples
-from ingest_peers import _answers, _process, _until, free_port, orthanc_program
+from ingest_peers import answers, free_port, orthanc_program, process, started
 from ingest_sender import Sample, against_nothing, send, uid
 from measure import machine
 
@@ -81,8 +81,8 @@ def venturi(folder: Path, *, syncs: bool) -> Iterator[Receiver]:
     if not syncs:
         command = ["env", f"LD_PRELOAD={PRELOAD}", *command]
     state = folder / "data" / "run" / "node.json"
-    with _process(command, folder / "log") as running:
-        _until(state.exists, running, folder / "log")
+    with process(command, folder / "log") as running:
+        started(state.exists, running, folder / "log")
         spool = folder / "data" / "spool" / "receivers"
         yield Receiver(running.pid, port, "VENTURI", lambda: _files(spool, "*.dcm"))
 
@@ -92,8 +92,8 @@ def storescp(folder: Path, *command: str) -> Iterator[Receiver]:
     port, out = free_port(), folder / "out"
     out.mkdir()
     words = [word.format(port=port, out=out) for word in command]
-    with _process(words, folder / "log") as running:
-        _until(lambda: _answers(port), running, folder / "log")
+    with process(words, folder / "log") as running:
+        started(lambda: answers(port), running, folder / "log")
         yield Receiver(running.pid, port, "ANY", lambda: _files(out))
 
 
@@ -119,8 +119,8 @@ def orthanc(folder: Path) -> Iterator[Receiver]:
         with urllib.request.urlopen(f"http://127.0.0.1:{http}/statistics", timeout=60) as answer:
             return int(json.load(answer)["CountInstances"])
 
-    with _process([program, str(folder / "orthanc.json")], folder / "log") as running:
-        _until(lambda: _answers(http) and _answers(port), running, folder / "log")
+    with process([program, str(folder / "orthanc.json")], folder / "log") as running:
+        started(lambda: answers(http) and answers(port), running, folder / "log")
         yield Receiver(running.pid, port, "ORTHANC", stored)
 
 

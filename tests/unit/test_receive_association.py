@@ -109,6 +109,9 @@ def test_what_comes_out_of_its_time_or_can_not_be_read(
     host = Host()
     heard = play(host, stream)
     assert kinds(heard) == said
+    aborted = [line for line in host.log.lines if line["event"] == "association aborted"]
+    assert len(aborted) == (pdu.ABORT in said and pdu.RELEASE_RP not in said), "once, and with its reason"
+    assert all(line["why"] for line in aborted)
     if reason is not None:
         assert heard[-2:] == bytes((pdu.ABORT_BY_PROVIDER, reason))
     assert (host.stored, host.open, host.over) == ([], 0, 1)
@@ -252,6 +255,14 @@ def test_one_that_is_asked_to_abort_says_so() -> None:
         while more := peer.recv(4096):
             heard += more
         assert heard.endswith(pdu.abort(pdu.ABORT_BY_USER, pdu.NOT_SPECIFIED))
+
+
+def test_one_that_has_not_yet_begun_just_ends() -> None:
+    host, began = Host(timeout_s=20), time.monotonic()
+    with connected(host) as (peer, running):
+        running.ask_to_abort()
+        assert ended_s(running, began) < 5
+        assert peer.recv(100) == b""
 
 
 def test_a_peer_that_reads_no_answers_does_not_hold_it_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

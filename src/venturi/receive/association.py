@@ -89,6 +89,7 @@ class Association(threading.Thread):
         self.seat: int | None = None
         """See ``Seats``; its host's business."""
         self.hung_up = False
+        """Whether it was told to end by its host."""
         self.began_at = time.monotonic()
         self._host = host
         self._socket = client
@@ -125,11 +126,14 @@ class Association(threading.Thread):
         return time.monotonic() - self.began_at if messages is None else messages.idle_s()
 
     def ask_to_abort(self) -> None:
-        """Have it abort as soon as it has taken what has come; with TLS, when it looks at its deadline next."""
+        """Have it abort as soon as it has taken what has come; with TLS, when it looks at its deadline next.
+
+        Before there is an association, it just ends.
+        """
         self._asked_to_abort = True
-        if (
-            self._host.tls is None
-        ):  # where there is TLS, it would take that for a broken connection, and say so
+        if self._messages is None:
+            self.hang_up()
+        elif self._host.tls is None:  # TLS would take that for a broken connection, and not let us say a word
             self._shut(socket.SHUT_RD)
 
     def hang_up(self) -> None:
@@ -166,9 +170,8 @@ class Association(threading.Thread):
             finally:  # whatever is said or not: nothing stays open, and the seat is free
                 self.hang_up()
                 self._socket.close()
-                self._messages = self._data = (
-                    None  # which know us: with them the buffer goes now, not some day
-                )
+                # They know us, and so would keep the buffer until Python looks for cycles.
+                self._messages = self._data = None
                 self._host.ended(self)
 
     def _prepare(self) -> None:
@@ -236,9 +239,8 @@ class Association(threading.Thread):
             self._act(Event.TIMER_EXPIRED)
 
     def _break(self, why: str, reason: int) -> None:
-        log.warning("association aborted", why=why, **self.identity())
         self._deaf = True
-        self._act(Event.INVALID_PDU, reason)
+        self._act(Event.INVALID_PDU, reason, why)
 
     # --- PDUs --------------------------------------------------------------------------------------------------------
 
@@ -295,9 +297,13 @@ class Association(threading.Thread):
 
     # --- what is done ------------------------------------------------------------------------------------------------
 
-    def _act(self, event: Event, reason: int = pdu.UNEXPECTED_PDU) -> None:
-        """Do what the table says; ``reason`` is for an A-ABORT."""
-        match TABLE[event, self._state]:
+    def _act(self, event: Event, reason: int = pdu.UNEXPECTED_PDU, why: str = "") -> None:
+        """Do what the table says; ``reason`` is for an A-ABORT, ``why`` for the log."""
+        action = TABLE[event, self._state]
+        if action in (Action.ABORT, Action.ABORT_FOR_FAULT):
+            words = why or f"{event.name} in {self._state.name}"
+            log.warning("association aborted", why=words, **self.identity())
+        match action:
             case Action.DECIDE:
                 self._decide()
             case Action.RELEASE:
