@@ -305,11 +305,13 @@ def receive(start: Start, connection: Connection) -> None:
     spool, ledger = spool_of(config), ledger_of(config)
     intake = spool.intake()
     recorder = Recorder(ledger, bell_of(config))
-    seats = Seats(config.node.data / "run" / "seats", limits.associations)
+    caps = {name: each for name, peer in config.peers.items() if (each := peer.accept.associations)}
+    seats = Seats(config.node.data / "run" / "seats", limits.associations, caps)
     try:
         recorder.recover(intake.sweep(ledger.known))
         recorder.start()
-        handler = CStore(intake, recorder, spool, limits)
+        policies = {name: peer.accept for name, peer in config.peers.items()}
+        handler = CStore(intake, recorder, spool, limits, policies)
         admission = Admission(config.node, config.peers)
         connection.send("ready")
         watch_parent(connection, stop)

@@ -16,6 +16,7 @@ from venturi.receive.admission import Admission
 from venturi.receive.c_store import CStore
 from venturi.receive.listener import serve
 from venturi.receive.recorder import Recorder
+from venturi.receive.seats import Seats
 from venturi.spool.local import LocalSpool
 
 LOCAL = Peer(ae_title=("*",), hosts=(ip_network("127.0.0.0/8"),))
@@ -88,12 +89,20 @@ def receiving(
     recorder = Recorder(open_ledger(f"sqlite:///{folder / 'ledger.db'}", migrate=True), Bell())
     recorder.recover(intake.sweep())
     recorder.start()
-    handler = CStore(intake, recorder, spool, node.limits)
-    admission = Admission(node, peers if peers is not None else {"local": LOCAL})
+    known = peers if peers is not None else {"local": LOCAL}
+    handler = CStore(
+        intake, recorder, spool, node.limits, {name: peer.accept for name, peer in known.items()}
+    )
+    admission = Admission(node, known)
+    seats = Seats(
+        None,
+        node.limits.associations,
+        {name: most for name, peer in known.items() if (most := peer.accept.associations)},
+    )
     stop = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as sock:
         threads = [
-            threading.Thread(target=serve, args=(sock, handler, admission, node, stop))
+            threading.Thread(target=serve, args=(sock, handler, admission, node, stop, seats))
             for _ in range(servers)
         ]
         for thread in threads:

@@ -377,10 +377,12 @@ def test_another_service_on_a_storage_context_ends_the_association(tmp_path: Pat
 
 def test_nothing_is_stored_on_a_context_for_verification(tmp_path: Path) -> None:
     with receiving(tmp_path) as receiver:
-        association = associate(receiver.port, [(str(Verification), [EXPLICIT])])
-        assert send(association, bytes(8), str(Verification)) is None
-        until(lambda: association.is_aborted)
-        assert receiver.instances() == []
+        association = associate(receiver.port, [(str(Verification), [EXPLICIT]), (CT, [EXPLICIT])])
+        assert send(association, bytes(8), str(Verification)) == 0x0122
+        assert send(association, bytes(100000), CT) == 0x0122
+        assert send(association, bytes(8), CT, context_id=3) == 0x0000
+        association.release()
+        assert len(receiver.instances()) == 1
 
 
 @pytest.mark.parametrize(

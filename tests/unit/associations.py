@@ -4,6 +4,7 @@ import struct
 from collections.abc import Sequence
 
 from venturi.receive import association, pdu
+from venturi.receive.admission import Admitted
 from venturi.receive.association import Association
 from venturi.receive.port import Store, StoreRequest
 
@@ -101,8 +102,8 @@ class Host:
     def accepting(self) -> bool:
         return True
 
-    def admit(self, association: Association) -> str | tuple[int, int, int]:
-        return self._answer
+    def admit(self, association: Association) -> Admitted | tuple[int, int, int]:
+        return Admitted(self._answer) if isinstance(self._answer, str) else self._answer
 
     def may_begin(self) -> bool:
         return self._may_begin

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venturi.config.schema import Node, Peer
+from venturi.config.schema import Accept, Node, Peer
 from venturi.receive.admission import Address, Admission, Admitted, CachedResolver, Refused
 
 NODE = Node(ae_title=("VENTURI", "VENTURI_LOSSY"))
@@ -185,3 +185,13 @@ def test_a_peer_may_have_two_certificates_while_it_changes_from_one_to_the_other
         Admitted("old"),
         Admitted("new"),
     ]
+
+
+def test_a_peer_that_must_say_who_its_user_is_gets_in_only_so() -> None:
+    peers = {"ct": PEERS["ct"].model_copy(update={"accept": Accept(user_identity="required")})}
+    admission = Admission(NODE, peers, no_names)
+    assert admission.admit("CT1", "VENTURI", "10.1.0.9", identified=True) == Admitted(
+        "ct", peers["ct"].accept
+    )
+    assert refusal(admission.admit("CT1", "VENTURI", "10.1.0.9")) == (1, 1, 1)
+    assert refusal(admission.admit("CT1", "ELSEWHERE", "10.1.0.9", identified=True)) == (1, 1, 7)

@@ -4,16 +4,18 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.errors import InvalidDicomError
 from structlog.testing import capture_logs
 
-from venturi.config.schema import Limits
+from venturi.config.schema import Accept, Limits
 from venturi.dataset.part10 import read
 from venturi.errors import Malformed, Temporary
 from venturi.model import Instance
@@ -22,11 +24,15 @@ from venturi.receive.peek import LIMIT_BYTES, Peek
 from venturi.receive.port import StoreRequest
 from venturi.receive.recorder import Recorder
 from venturi.receive.seats import Seats
+from venturi.rules.parse import parse as condition
 from venturi.spool.memory import MemorySpool
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 REQUEST = StoreRequest(CT, "1.2.3", CT, EXPLICIT, "CT1", "VENTURI", "ct", "10.1.0.9")
+
+
+CT_REQUEST = replace(REQUEST, sop_instance_uid="1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322")
 
 
 class Rows:
@@ -54,17 +60,31 @@ class Bell:
 class Parts:
     """A handler with all it needs."""
 
-    def __init__(self, capacity_bytes: int | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        capacity_bytes: int | None = None,
+        limits: Limits | None = None,
+        policy: Accept | None = None,
+    ) -> None:
         self.spool = MemorySpool() if capacity_bytes is None else MemorySpool(capacity_bytes=capacity_bytes)
         self.rows, self.bell = Rows(), Bell()
         self.recorder = Recorder(self.rows, self.bell)  # type: ignore[arg-type]  # as much of them as it uses
-        self.handler = CStore(self.spool.intake(), self.recorder, self.spool, limits or Limits(min_free=0.0))
+        policies = {} if policy is None else {"ct": policy}
+        limits = limits or Limits(min_free=0.0)
+        self.handler = CStore(self.spool.intake(), self.recorder, self.spool, limits, policies)
 
     def store(self, data: bytes, request: StoreRequest = REQUEST) -> int:
         store = self.handler.begin(request)
         for at in range(0, len(data), 100):
             store.write(data[at : at + 100])
         return store.finish()
+
+
+@pytest.fixture(scope="module")
+def ct() -> bytes:
+    """The dataset of a CT, explicit VR little endian."""
+    data = Path(str(get_testdata_file("CT_small.dcm"))).read_bytes()
+    return data[read(BytesIO(data))[1] :]
 
 
 @pytest.fixture
@@ -240,10 +260,43 @@ def test_the_peek_agrees_with_pydicom_on_public_files(corpus: Path) -> None:
 
 def test_seats_are_counted_over_all_who_open_the_file(tmp_path: Path) -> None:
     seats = Seats(tmp_path / "seats", 2)
-    assert {seats.take(), seats.take()} == {0, 1}
-    assert seats.take() is None
-    seats.free(1)
-    assert seats.take() == 1
+    assert {seats.take("ct"), seats.take("ct")} == {(0,), (1,)}
+    assert seats.take("ct") is None
+    seats.free((1,))
+    assert seats.take("ct") == (1,)
+
+
+def test_a_peer_with_seats_of_its_own_takes_no_more_and_leaves_the_node_s_when_it_gets_none(
+    tmp_path: Path,
+) -> None:
+    seats, other = (Seats(tmp_path / name, 3, {"mr": 2, "ct": 1}) for name in ("seats", "none"))
+    other.close()
+    assert seats.take("ct") == (0, 5)
+    assert seats.take("ct") is None
+    assert seats.take("mr") == (1, 3)
+    assert seats.take("us") == (2,)
+    assert seats.take("mr") is None, "the node is full"
+    seats.free((0, 5))
+    assert seats.take("ct") == (0, 5)
+
+
+def test_what_a_peer_may_not_send_is_refused_and_nothing_stays(ct: bytes) -> None:
+    other = condition({"Modality": "MR"}), condition({"Modality": "CT", "bytes": {"gt": "1 KB"}})
+    for deny, status in zip(other, (0x0000, 0x0124), strict=True):
+        parts = Parts(policy=Accept(deny=deny))
+        assert parts.store(ct, CT_REQUEST) == status
+        assert parts.store(ct, replace(CT_REQUEST, peer="another")) == 0x0000
+        assert len(list(parts.spool.iterate())) == (2 if status == 0 else 1)
+
+
+def test_an_object_that_cannot_be_read_is_kept_unless_the_peer_s_policy_says_otherwise(ct: bytes) -> None:
+    series = ct.index(b"\x20\0\x0e\0UI")
+    for data in (ct[:-100], ct[:series] + ct[series + 8 + ct[series + 6] :], bytes(1000)):
+        assert Parts().store(data, CT_REQUEST) == 0x0000
+        refusing = Parts(policy=Accept(unreadable="refuse"))
+        assert refusing.store(data, CT_REQUEST) == 0xC000
+        assert refusing.store(ct, CT_REQUEST) == 0x0000
+        assert len(list(refusing.spool.iterate())) == 1
 
 
 def test_the_seats_of_a_process_that_dies_are_free_again(tmp_path: Path) -> None:
@@ -254,14 +307,14 @@ def test_the_seats_of_a_process_that_dies_are_free_again(tmp_path: Path) -> None
 
     code = (
         "import sys, time; from pathlib import Path; from venturi.receive.seats import Seats;"
-        "seats = Seats(Path(sys.argv[1]), 2); print(seats.take(), seats.take(), flush=True); time.sleep(60)"
+        "seats = Seats(Path(sys.argv[1]), 2); print(seats.take('ct'), seats.take('ct'), flush=True); time.sleep(60)"
     )
     path = str(tmp_path / "seats")
     with subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
-        assert other.stdout.readline() == "0 1\n"
+        assert other.stdout.readline() == "(0,) (1,)\n"
         seats = Seats(tmp_path / "seats", 2)
-        assert seats.take() is None
+        assert seats.take("ct") is None
         os.kill(other.pid, signal.SIGKILL)
         other.wait()
-        assert seats.take() == 0
+        assert seats.take("ct") == (0,)

@@ -51,12 +51,12 @@ def test_a_response_is_byte_for_byte_pynetdicoms(
     response.MessageIDBeingRespondedTo = message_id
     response.AffectedSOPClassUID, response.AffectedSOPInstanceUID = sop_class, sop_instance
     response.Status = status
-    ours = command.store_response(message_id, status, str(sop_class), str(sop_instance))
+    ours = command.response(command.C_STORE_RSP, message_id, status, str(sop_class), str(sop_instance))
     assert ours == encoded(C_STORE_RSP(), response)
 
 
 def test_a_response_without_uids_is_readable() -> None:
-    found = decode(BytesIO(command.store_response(7, 0x0117, "", "")), True, True)
+    found = decode(BytesIO(command.response(command.C_STORE_RSP, 7, 0x0117, "", "")), True, True)
     assert (found.MessageIDBeingRespondedTo, found.Status) == (7, 0x0117)
     assert "AffectedSOPInstanceUID" not in found
 

@@ -5,11 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom._uid_dict import UID_dictionary
 
+from venturi.config.schema import Accept
 from venturi.dataset.syntaxes import BY_UID, lookup
-from venturi.receive.contexts import VERIFICATION, choose, is_storage
+from venturi.receive.contexts import COMMITMENT_PUSH, VERIFICATION, choose, is_storage
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
+JPEG_LS = "1.2.840.10008.1.2.4.80"
 syntaxes = st.lists(st.sampled_from([*BY_UID, "1.2.3.4.5", "1.2.840.113619.5.2"]), min_size=1, unique=True)
 
 
@@ -65,6 +67,29 @@ def test_everything_the_dictionary_calls_storage_is_taken_but_commitment_and_dic
         "1.2.840.10008.1.20.2",
         "1.2.840.10008.1.3.10",
     }
+
+
+def test_a_peer_s_own_order_and_choice_of_syntaxes_counts() -> None:
+    accept = Accept(transfer_syntaxes=(IMPLICIT, JPEG_LS))
+    assert choose(CT, [JPEG_LS, EXPLICIT, IMPLICIT], accept) == IMPLICIT
+    assert choose(CT, [EXPLICIT, JPEG_LS], accept) == JPEG_LS
+    assert choose(CT, [EXPLICIT], accept) is None
+    assert choose(VERIFICATION, [EXPLICIT], accept) == EXPLICIT
+
+
+def test_a_peer_may_be_held_to_some_classes() -> None:
+    accept = Accept(sop_classes=(CT,))
+    assert choose(CT, [EXPLICIT], accept) == EXPLICIT
+    assert choose("1.2.840.10008.5.1.4.1.1.4", [EXPLICIT], accept) is None
+    assert choose("1.2.840.113619.4.27", [EXPLICIT], accept) is None
+    assert (
+        choose("1.2.840.10008.5.1.4.31", [EXPLICIT], Accept(sop_classes=("1.2.840.10008.5.1.4.31",))) is None
+    )
+
+
+def test_storage_commitment_push_is_negotiated_and_pull_is_not() -> None:
+    assert choose(COMMITMENT_PUSH, [EXPLICIT, IMPLICIT], Accept(sop_classes=(CT,))) == EXPLICIT
+    assert choose("1.2.840.10008.1.20.2", [EXPLICIT]) is None
 
 
 def test_verification_is_accepted_in_a_native_syntax_only() -> None:

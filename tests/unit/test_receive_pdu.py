@@ -97,7 +97,7 @@ def test_a_request_of_pynetdicom_is_read_and_its_answer_is_read_by_pynetdicom(
             assert (result.result, str(result.transfer_syntax[0])) == (0, taken[one.id].transfer_syntax)
             assert taken[one.id].transfer_syntax in one.transfer_syntaxes
         else:
-            assert result.result == (3 if one.abstract_syntax in (VERIFICATION, FIND) else 4)
+            assert result.result == (3 if one.abstract_syntax == FIND else 4)
 
 
 def test_roles_windows_and_extended_negotiation_are_answered() -> None:
@@ -114,6 +114,7 @@ def test_roles_windows_and_extended_negotiation_are_answered() -> None:
     body = proposal([(CT, [EXPLICIT]), (FIND, [IMPLICIT])], (window, role, other, extended, identity))
     request = pdu.read_request(body)
     assert request.user.identity_answered
+    assert request.user.identified
     assert b"jane" not in repr(request).encode()
     assert b"secret" not in repr(request).encode()
     answer = accepted(negotiate(request, 16384)[1]).user_information

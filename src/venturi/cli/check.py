@@ -16,7 +16,8 @@ from rich.text import Text
 from venturi import node
 from venturi.cli.common import add_config_option, load_config
 from venturi.cli.tables import as_json, console, table
-from venturi.config.schema import Config, FolderDestination, Node, Peer, Rule
+from venturi.config.schema import Accept, Config, FolderDestination, Node, Peer, Rule
+from venturi.dataset.dictionary import uids
 from venturi.dataset.syntaxes import lookup
 from venturi.errors import ConfigError
 from venturi.model import OnFailure, Target
@@ -107,10 +108,10 @@ def head(config: Config) -> RenderableType:
 
 def senders(config: Config) -> RenderableType:
     """Who may send."""
-    made = _table("peer", "AE title", "from")
+    made = _table("peer", "AE title", "from", "it may send")
     for name, peer in config.peers.items():
         titles = ", ".join("any" if title == "*" else title for title in peer.ae_title)
-        made.add_row(Text(name), Text(titles), Text(", ".join(_origins(peer))))
+        made.add_row(Text(name), Text(titles), Text(", ".join(_origins(peer))), Text(_accepted(peer.accept)))
     return Group(Text("Who may send (nobody else)", style="bold"), made)
 
 
@@ -198,7 +199,17 @@ def fields(config: Config) -> dict[str, Any]:
             "data": node.data,
             "console": f"{_host(listen.host)}:{listen.port}" if listen else None,
         },
-        "peers": {name: {"ae_title": p.ae_title, "from": _origins(p)} for name, p in config.peers.items()},
+        "peers": {
+            name: {
+                "ae_title": peer.ae_title,
+                "from": _origins(peer),
+                "accept": {
+                    **peer.accept.model_dump(exclude={"deny"}),
+                    "deny": None if peer.accept.deny is None else peer.accept.deny.words(),
+                },
+            }
+            for name, peer in config.peers.items()
+        },
         "routes": [{"when": route.when.words(), "to": route.to} for route in config.routes],
         "destinations": {
             name: {
@@ -260,6 +271,24 @@ def _origins(peer: Peer) -> list[str]:
         *(str(net).removesuffix("/32").removesuffix("/128") for net in peer.hosts),
         *([peer.host] if peer.host else []),
     ]
+
+
+def _accepted(accept: Accept) -> str:
+    if accept.deny is not None and not accept.deny.clauses:
+        return "nothing: all is denied"
+    keywords = {uid: keyword for keyword, uid in uids().items()}
+    words = [", ".join(keywords.get(uid, uid) for uid in accept.sop_classes) or "any storage class"]
+    if accept.transfer_syntaxes:
+        words.append("in " + ", ".join(str(lookup(uid)) for uid in accept.transfer_syntaxes))
+    if accept.associations is not None:
+        words.append(f"{accept.associations} associations")
+    if accept.user_identity == "required":
+        words.append("with a user identity")
+    if accept.deny is not None:
+        words.append(f"not if {accept.deny.words()}")
+    if accept.unreadable == "refuse":
+        words.append("nothing unreadable")
+    return "; ".join(words)
 
 
 def _address(node: Node) -> str:

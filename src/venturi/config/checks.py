@@ -42,6 +42,13 @@ _PHI = frozenset(
 )  # fmt: skip
 
 
+_BEFORE_DESTINATIONS: dict[str | int, str] = {
+    "routes": "a route chooses destinations, so it can't ask for one: move this to a rule",
+    "peers": "what is denied has no destination yet: move this to a rule or a route",
+}
+"""Where conditions can't ask for a destination, and why."""
+
+
 @dataclass(slots=True)
 class _Parts:
     """What of the file could be read. Names are None where the section itself is missing or no mapping."""
@@ -114,12 +121,16 @@ def _read(data: dict[str, Data], source: Source) -> _Parts:
         if route := one(Route, value):
             parts.routes[index] = route
         parts.conditions |= _when(value, ("routes", index, "when"))
+    for name, value in section("peers").items():
+        accept = value.get("accept") if isinstance(value, dict) else None
+        parts.conditions |= _when(accept, ("peers", name, "accept", "deny"))
     return parts
 
 
 def _when(entry: Data, path: Path) -> dict[Path, Condition]:
+    key = path[-1]
     try:
-        return {path: parse(entry["when"])} if isinstance(entry, dict) and "when" in entry else {}
+        return {path: parse(entry[key])} if isinstance(entry, dict) and key in entry else {}
     except ConditionError as error:
         return {path: error.partial}
 
@@ -147,9 +158,8 @@ def _clauses(parts: _Parts) -> Iterator[tuple[Path, Clause]]:
 
 def _references(parts: _Parts) -> Iterator[Finding]:
     for path, clause in _clauses(parts):
-        if clause.subject is Fact.DESTINATION and path[0] == "routes":
-            words = "a route chooses destinations, so it can't ask for one: move this to a rule"
-            yield Finding(path, words, at_key=True)
+        if clause.subject is Fact.DESTINATION and path[0] in _BEFORE_DESTINATIONS:
+            yield Finding(path, _BEFORE_DESTINATIONS[path[0]], at_key=True)
             continue
         names = {Fact.DESTINATION: parts.destination_names, Fact.PEER: parts.peer_names}
         known = names.get(clause.subject) if isinstance(clause.subject, Fact) else None

@@ -29,14 +29,16 @@ from venturi.config.values import (
     PathOf,
     Port,
     Size,
+    SopClasses,
+    Syntaxes,
     Whole,
 )
 from venturi.model import OnFailure, Target
 from venturi.rules.condition import Condition
 
 __all__ = [
-    "Config", "Console", "Destination", "DicomDestination", "FolderDestination", "HostPort", "Limits", "Model",
-    "Network", "Node", "OnConflict", "Peer", "Retain", "Route", "Rule", "RuleOfFile", "Tls",
+    "Accept", "Config", "Console", "Destination", "DicomDestination", "FolderDestination", "HostPort", "Limits",
+    "Model", "Network", "Node", "OnConflict", "Peer", "Retain", "Route", "Rule", "RuleOfFile", "Tls",
 ]  # fmt: skip
 
 
@@ -95,6 +97,23 @@ class Console(Model):
     listen: Listen = HostPort("127.0.0.1", 8080)
 
 
+class Accept(Model):
+    """What a peer may send, once it is let in."""
+
+    sop_classes: SopClasses = ()
+    """UIDs; none: everything of the Storage Service Class, private and retired too."""
+    transfer_syntaxes: Syntaxes = ()
+    """UIDs, the preferred first; none: all, as the sender compresses, then explicit before implicit."""
+    associations: Whole | None = Field(default=None, ge=1, le=10_000)
+    """At once, of this peer; none: as many as the node takes."""
+    user_identity: Literal["ignored", "required"] = "ignored"
+    """Whether it must say who its user is (PS3.7 D.3.3.7). That is a claim; a certificate is a proof."""
+    deny: When | None = None
+    """Which objects are refused, with 0124."""
+    unreadable: Literal["keep", "refuse"] = "keep"
+    """What becomes of an object whose header can't be read, or lacks a UID that every object has: C000, or not."""
+
+
 class Peer(Model):
     """Another AE: who may send to us, and where we may send."""
 
@@ -104,6 +123,7 @@ class Peer(Model):
     """From where it may send."""
     certificate: ExistingFile | None = None
     """The one it must show when it sends to us (PEM); without this, any that ``node.tls``'s ``ca`` has signed."""
+    accept: Accept = Accept()
     host: Host | None = None
     """Where it listens; it may send from there too."""
     port: Port = 104

@@ -14,6 +14,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, ValidationInfo
 
+from venturi.dataset.uids import valid_uid
+from venturi.rules.parse import syntax_uid, uid_of
 from venturi.rules.units import size_bytes
 
 Network = IPv4Network | IPv6Network
@@ -149,6 +151,11 @@ def title_of(text: str) -> str:
     return text
 
 
+def sop_class_of(text: str) -> str:
+    """The UID of a SOP class from its keyword or itself: ``CTImageStorage``."""
+    return text if valid_uid(text) else uid_of(text)
+
+
 def _path(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(info.context, Source):
         return value
@@ -198,4 +205,6 @@ ExistingFile = Annotated[Path, BeforeValidator(_existing)]
 AeTitles = Annotated[tuple[AeTitle, ...], BeforeValidator(one_or_many)]
 Networks = Annotated[tuple[AnyNetwork, ...], BeforeValidator(one_or_many)]
 Names = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
+SopClasses = Annotated[tuple[Annotated[str, from_text(sop_class_of)], ...], BeforeValidator(one_or_many)]
+Syntaxes = Annotated[tuple[Annotated[str, from_text(syntax_uid)], ...], BeforeValidator(one_or_many)]
 Numbers = Annotated[tuple[Number, ...], BeforeValidator(one_or_many)]

@@ -13,10 +13,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from venturi.config.schema import Node, Peer
+from venturi.config.schema import Accept, Node, Peer
 from venturi.dataset.uids import printable
 from venturi.log import get_logger
 from venturi.receive.tls import bound, fingerprint
@@ -39,6 +39,8 @@ class Admitted:
 
     peer: str
     """The peer's name in the configuration."""
+    accept: Accept = field(default_factory=Accept)
+    """What it may send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Refused:
 
 CALLING_AE_NOT_RECOGNIZED = (REJECTED_PERMANENT, SOURCE_SERVICE_USER, 3)
 CALLED_AE_NOT_RECOGNIZED = (REJECTED_PERMANENT, SOURCE_SERVICE_USER, 7)
+PERMANENT_NO_REASON = (REJECTED_PERMANENT, SOURCE_SERVICE_USER, 1)
 TRANSIENT_NO_REASON = (REJECTED_TRANSIENT, SOURCE_SERVICE_USER, 1)
 TEMPORARY_CONGESTION = (REJECTED_TRANSIENT, SOURCE_PRESENTATION, 1)
 LOCAL_LIMIT_EXCEEDED = (REJECTED_TRANSIENT, SOURCE_PRESENTATION, 2)
@@ -114,14 +117,24 @@ class Admission:
         self._resolver = resolver if resolver is not None else CachedResolver()
 
     def admit(
-        self, calling_ae: str, called_ae: str, address: str, certificate: bytes = b""
+        self,
+        calling_ae: str,
+        called_ae: str,
+        address: str,
+        certificate: bytes = b"",
+        *,
+        identified: bool = False,
     ) -> Admitted | Refused:
         """Decide about one A-ASSOCIATE-RQ; ``certificate`` (DER) is the one that the caller has shown, if it has.
+
+        ``identified``: whether it says who its user is.
 
         A peer that names the AE title itself is preferred to one that says ``*``; among equals the
         configuration's order decides. Never raises.
         """
         answer = self._decide(calling_ae.strip(), called_ae.strip(), address, certificate)
+        if isinstance(answer, Admitted) and answer.accept.user_identity == "required" and not identified:
+            answer = Refused(*PERMANENT_NO_REASON, f"peer {answer.peer} must say who its user is")
         if isinstance(answer, Refused):
             log.warning(
                 "association refused",
@@ -153,7 +166,7 @@ class Admission:
             for name in names:
                 at_home = self._at_home(name, host)
                 if at_home and self._bound.get(name, shown) == shown:
-                    return Admitted(name)
+                    return Admitted(name, self._peers[name].accept)
                 another = another or (name if at_home else "")
                 unresolved = unresolved or (name if at_home is None else "")
             if another:  # nor may it come in as one of any title

@@ -18,6 +18,7 @@ from venturi.dataset.uids import printable
 from venturi.errors import Malformed
 from venturi.log import get_logger
 from venturi.receive import pdu
+from venturi.receive.admission import Admitted
 from venturi.receive.messages import Caller, Messages
 from venturi.receive.negotiation import negotiate, unsuitable
 from venturi.receive.p_data import PData
@@ -59,8 +60,8 @@ class Host(Protocol):
     tls: ssl.SSLContext | None
     """With which peers must speak TLS."""
 
-    def admit(self, association: "Association") -> str | tuple[int, int, int]:
-        """Let it in, as the peer of that name, or say with which result, source and diagnostic it is rejected."""
+    def admit(self, association: "Association") -> Admitted | tuple[int, int, int]:
+        """Let it in, or say with which result, source and diagnostic it is rejected."""
 
     def may_begin(self) -> bool:
         """Whether another object may be begun."""
@@ -86,7 +87,9 @@ class Association(threading.Thread):
         self.calling_ae = self.called_ae = self.peer = ""
         self.certificate = b""
         """What the peer has shown (DER), where it speaks TLS."""
-        self.seat: int | None = None
+        self.identified = False
+        """Whether the peer says who its user is."""
+        self.seats: tuple[int, ...] | None = None
         """See ``Seats``; its host's business."""
         self.hung_up = False
         """Whether it was told to end by its host."""
@@ -330,17 +333,18 @@ class Association(threading.Thread):
         body, self._body = bytes(self._body), bytearray()
         request = pdu.read_request(body)
         self.calling_ae, self.called_ae = request.calling_ae, request.called_ae
+        self.identified = request.user.identified
         refused = unsuitable(request)
         if refused is not None:
             log.warning("association refused", why="another protocol", **self.identity())
             self._say_last(pdu.reject(*refused))
             return
         admitted = self._host.admit(self)
-        if not isinstance(admitted, str):
+        if isinstance(admitted, tuple):
             self._say_last(pdu.reject(*admitted))
             return
-        self.peer = admitted
-        contexts, accepted = negotiate(request, self._host.pdu_bytes)
+        self.peer = admitted.peer
+        contexts, accepted = negotiate(request, self._host.pdu_bytes, admitted.accept)
         caller = Caller(self.calling_ae, self.called_ae, self.peer, self.address)
         self._messages = Messages(self._host.handler, caller, contexts, self._host.may_begin, self._send)
         self._data = PData(self._messages)

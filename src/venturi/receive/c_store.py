@@ -5,8 +5,10 @@ disk becomes the status that ``finish`` returns (PS3.4 B.2.3, PS3.7 Annex C), an
 
     A700        no space, the storage or the ledger failed, the object is too large: trying again can help
     A900        command, presentation context and dataset name different SOP classes or instances
-    C000        there is no dataset
+    C000        there is no dataset, or it can't be read and the peer's ``accept.unreadable`` is ``refuse``
     0117, 0118  the SOP Instance UID, the SOP Class UID is not a UID
+    0124        the peer's ``accept.deny`` holds
+    (0122       the presentation context is not for storage: see ``messages``)
 
 After ``SpoolFailed`` this process takes nothing more (a failed fsync says nothing about what the disk holds);
 a restart tries anew.
@@ -15,16 +17,18 @@ a restart tries anew.
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-from venturi.config.schema import Limits
-from venturi.dataset.uids import tolerable_uid
-from venturi.errors import SpoolFailed, SpoolFull
+from venturi.config.schema import Accept, Limits
+from venturi.dataset.facts import FileHeader, read_header
+from venturi.dataset.uids import tolerable_uid, valid_uid
+from venturi.errors import Malformed, SpoolFailed, SpoolFull
 from venturi.log import get_logger
 from venturi.model import Envelope
 from venturi.receive.peek import Peek
 from venturi.receive.port import Store, StoreRequest
 from venturi.receive.recorder import Recorder
+from venturi.rules.facts import Facts
 from venturi.spool.port import Draft, Intake, Spool
 
 log = get_logger()
@@ -32,11 +36,19 @@ log = get_logger()
 SUCCESS = 0x0000
 INVALID_SOP_INSTANCE = 0x0117
 NO_SUCH_SOP_CLASS = 0x0118
+NOT_AUTHORIZED = 0x0124
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH_SOP_CLASS = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
 FREE_CHECKED_EVERY_S = 1.0
+REQUIRED = {
+    "00080016": "SOP Class UID",
+    "00080018": "SOP Instance UID",
+    "0020000d": "Study Instance UID",
+    "0020000e": "Series Instance UID",
+}
+"""What every object has (PS3.3 C.7.2.1, C.7.3.1, C.12.1)."""
 
 
 def _shown(uid: str) -> str:
@@ -53,8 +65,11 @@ class CStore:
         recorder: Recorder,
         spool: Spool,
         limits: Limits,
+        policies: Mapping[str, Accept] | None = None,
     ) -> None:
+        """``policies``: what each peer may send; one that has none may send anything."""
         self.intake = intake
+        self.policies = dict(policies or {})
         self.recorder = recorder
         self.limits = limits
         self._spool = spool
@@ -96,6 +111,18 @@ class CStore:
         return self._free
 
 
+def _fault(header: FileHeader) -> str:
+    """What makes an object unreadable, without a value of it; empty where nothing does."""
+    if header.fault is not None:
+        return "the dataset can't be read to its end"
+    missing = [name for tag, name in REQUIRED.items() if not _one_uid(header.values((tag,)) or ())]
+    return f"no proper {', '.join(missing)}" if missing else ""
+
+
+def _one_uid(values: Sequence[str]) -> bool:
+    return len(values) == 1 and valid_uid(values[0])
+
+
 class _Store:
     """One C-STORE operation."""
 
@@ -105,6 +132,7 @@ class _Store:
         self._instance_uid = request.sop_instance_uid.rstrip("\0 ")
         self._class_uid = request.sop_class_uid.rstrip("\0 ")
         self._draft: Draft | None = None
+        self._envelope: Envelope | None = None
         self._status = SUCCESS
         self._size_bytes = 0
         self._peek = Peek(request.transfer_syntax)
@@ -144,6 +172,8 @@ class _Store:
             self._refuse(CANNOT_UNDERSTAND, "there is no dataset")
         if self._draft is not None and not self._compared:
             self._compare()
+        if self._draft is not None:
+            self._guard(self._look)
         if self._draft is not None and not self._parent.working():
             self._refuse(OUT_OF_RESOURCES, "intake is stopped")
         if self._draft is not None:
@@ -156,18 +186,35 @@ class _Store:
 
     def _create(self) -> None:
         request = self._request
-        self._draft = self._parent.intake.create(
-            Envelope(
-                sop_class_uid=self._class_uid,
-                sop_instance_uid=self._instance_uid,
-                transfer_syntax=request.transfer_syntax,
-                calling_ae=request.calling_ae,
-                called_ae=request.called_ae,
-                peer=request.peer,
-                address=request.address,
-                received_at=time.time(),
-            )
+        self._envelope = Envelope(
+            sop_class_uid=self._class_uid,
+            sop_instance_uid=self._instance_uid,
+            transfer_syntax=request.transfer_syntax,
+            calling_ae=request.calling_ae,
+            called_ae=request.called_ae,
+            peer=request.peer,
+            address=request.address,
+            received_at=time.time(),
         )
+        self._draft = self._parent.intake.create(self._envelope)
+
+    def _look(self) -> None:
+        """Refuse what the peer's policy does not want. Only for peers with such a policy is a header read here."""
+        policy = self._parent.policies.get(self._request.peer)
+        if policy is None or (policy.deny is None and policy.unreadable == "keep"):
+            return
+        assert self._draft is not None and self._envelope is not None  # noqa: S101, PT018 - finish() has looked
+        try:
+            with read_header(self._draft.path) as header:
+                fault = _fault(header) if policy.unreadable == "refuse" else ""
+                facts = Facts(header, self._envelope, self._size_bytes)
+                denied = policy.deny is not None and policy.deny.matches(facts)
+        except Malformed as error:  # not even the file meta group that we wrote
+            fault, denied = str(error), policy.deny is not None
+        if denied:
+            self._refuse(NOT_AUTHORIZED, "denied by policy")
+        elif fault:
+            self._refuse(CANNOT_UNDERSTAND, fault)
 
     def _commit(self) -> None:
         assert self._draft is not None  # noqa: S101 - finish() has looked

@@ -1,4 +1,4 @@
-"""Command sets by hand: those that an SCP of Storage and Verification needs (PS3.7 6.3, 9.3.1, 9.3.5 and E.1).
+"""Command sets by hand: those of Storage, Verification and Storage Commitment (PS3.7 6.3, 9.3.1, 9.3.5, 10.3.4, E.1).
 
 A command set is in implicit VR little endian, all of group 0000. pynetdicom reads and writes one as a pydicom
 dataset, which costs more than everything else that is done about a small image.
@@ -11,7 +11,9 @@ from venturi.receive.contexts import VERIFICATION
 
 SOP_CLASS, FIELD, MESSAGE_ID, RESPONDED_TO = 0x0002, 0x0100, 0x0110, 0x0120
 DATASET_TYPE, STATUS, SOP_INSTANCE = 0x0800, 0x0900, 0x1000
+REQUESTED_SOP_CLASS, REQUESTED_SOP_INSTANCE = 0x0003, 0x1001
 C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_ECHO_RSP, C_CANCEL_RQ = 0x0001, 0x8001, 0x0030, 0x8030, 0x0FFF
+N_ACTION_RQ, N_ACTION_RSP = 0x0130, 0x8130
 NO_DATASET = 0x0101
 """Command Data Set Type (0000,0800) where none follows."""
 
@@ -48,9 +50,9 @@ def uid(command: dict[int, bytes], element: int) -> str:
     return command.get(element, b"").decode("latin-1").rstrip("\0 ")
 
 
-def store_response(message_id: int, status: int, sop_class: str, sop_instance: str) -> bytes:
-    """Make a C-STORE-RSP (PS3.7 9.3.1.2). UIDs are ASCII; empty ones are left out."""
-    return _set(_response(sop_class, C_STORE_RSP, message_id, status) + _text(SOP_INSTANCE, sop_instance))
+def response(field: int, message_id: int, status: int, sop_class: str, sop_instance: str) -> bytes:
+    """Make a C-STORE-RSP or N-ACTION-RSP (PS3.7 9.3.1.2, 10.3.4.2). UIDs are ASCII; empty ones are left out."""
+    return _set(_response(sop_class, field, message_id, status) + _text(SOP_INSTANCE, sop_instance))
 
 
 def echo_response(message_id: int) -> bytes:

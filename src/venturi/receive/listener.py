@@ -18,6 +18,7 @@ from venturi.receive.admission import (
     TEMPORARY_CONGESTION,
     TRANSIENT_NO_REASON,
     Admission,
+    Admitted,
     Refused,
 )
 from venturi.receive.association import Association
@@ -77,7 +78,7 @@ class Receiver:
                 self._accept()
         self._drain(time.monotonic() + drain_s)
 
-    def admit(self, association: Association) -> str | tuple[int, int, int]:
+    def admit(self, association: Association) -> Admitted | tuple[int, int, int]:
         """See ``association.Host``."""
         try:
             return self._admit(association)
@@ -85,21 +86,25 @@ class Receiver:
             log.exception("association refused: it could not be judged", address=association.address)
             return TRANSIENT_NO_REASON
 
-    def _admit(self, association: Association) -> str | tuple[int, int, int]:
+    def _admit(self, association: Association) -> Admitted | tuple[int, int, int]:
         address = association.address
         answer = self._admission.admit(
-            association.calling_ae, association.called_ae, address, association.certificate
+            association.calling_ae,
+            association.called_ae,
+            address,
+            association.certificate,
+            identified=association.identified,
         )
         if isinstance(answer, Refused):
             return answer.result, answer.source, answer.diagnostic
         if self._stop.is_set() or not self.handler.accepting():
             log.warning("association rejected: not accepting", peer=answer.peer, address=address)
             return TEMPORARY_CONGESTION
-        association.seat = self._seats.take()
-        if association.seat is None:
+        association.seats = self._seats.take(answer.peer)
+        if association.seats is None:
             log.warning("association rejected: too many", peer=answer.peer, address=address)
             return LOCAL_LIMIT_EXCEEDED
-        return answer.peer
+        return answer
 
     def may_begin(self) -> bool:
         """Whether a running association may begin another object."""
@@ -107,8 +112,8 @@ class Receiver:
 
     def ended(self, association: Association) -> None:
         """An association is over."""
-        if association.seat is not None:
-            self._seats.free(association.seat)
+        if association.seats is not None:
+            self._seats.free(association.seats)
         with self._lock:
             self._running.discard(association)
 
@@ -129,7 +134,7 @@ class Receiver:
     def _begin(self, client: socket.socket, host: str) -> None:
         with self._lock:
             waiting = sorted(
-                (one for one in self._running if one.seat is None and not one.hung_up),
+                (one for one in self._running if one.seats is None and not one.hung_up),
                 key=lambda one: one.began_at,
             )
             full = len(self._running) >= CONNECTIONS

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from venturi.dataset.uids import tolerable_uid
 from venturi.errors import Malformed
 from venturi.receive import command
-from venturi.receive.contexts import VERIFICATION
+from venturi.receive.contexts import COMMITMENT_PUSH, VERIFICATION, is_storage
 from venturi.receive.negotiation import Context
 from venturi.receive.port import Store, StoreHandler, StoreRequest
 
 COMMAND_BYTES = 65536
 """The largest command set."""
+PROCESSING_FAILURE, SOP_CLASS_NOT_SUPPORTED = 0x0110, 0x0122
+"""PS3.7 Annex C."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,32 @@ class Caller:
     address: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Declined:
+    """A ``Store`` for what is not taken: it only knows the status."""
+
+    status: int
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def finish(self) -> int:
+        return self.status
+
+    def abandon(self) -> None:
+        pass
+
+
 @dataclass(slots=True)
 class _Arriving:
-    """A C-STORE from its command to its answer."""
+    """A C-STORE or N-ACTION from its command to its answer."""
 
+    answer: int
+    """Its command field."""
     message_id: int
     context_id: int
-    request: StoreRequest
+    sop_class: str
+    sop_instance: str
     store: Store
 
 
@@ -98,8 +119,8 @@ class Messages:
         found = command.parse(whole)
         field = command.number(found, command.FIELD)
         has_dataset = command.number(found, command.DATASET_TYPE) != command.NO_DATASET
-        if field == command.C_STORE_RQ:
-            self._arriving = self._begin(found)
+        if field in (command.C_STORE_RQ, command.N_ACTION_RQ):
+            self._arriving = self._begin(found, field)
             if not has_dataset:
                 self.end_dataset()
         elif field == command.C_ECHO_RQ and not has_dataset:
@@ -114,12 +135,11 @@ class Messages:
         """The object is complete: finish it, and send the C-STORE-RSP."""
         arriving, self._arriving = self._arriving, None
         assert arriving is not None  # noqa: S101  # begin_fragment has looked
-        request = arriving.request
-        sop_class, sop_instance = request.sop_class_uid, request.sop_instance_uid
+        sop_class, sop_instance = arriving.sop_class, arriving.sop_instance
         if not (tolerable_uid(sop_class) and tolerable_uid(sop_instance)):
             sop_class = sop_instance = ""
         status = arriving.store.finish()
-        response = command.store_response(arriving.message_id, status, sop_class, sop_instance)
+        response = command.response(arriving.answer, arriving.message_id, status, sop_class, sop_instance)
         self._answer(command.p_data_tf(arriving.context_id, response))
         self._idle_since = time.monotonic()
 
@@ -130,25 +150,37 @@ class Messages:
             arriving.store.abandon()
         return arriving is not None
 
-    def _begin(self, found: dict[int, bytes]) -> _Arriving:
+    def _begin(self, found: dict[int, bytes], field: int) -> _Arriving:
         context = self._contexts.get(self._context_id)
         if context is None:
             raise Malformed(f"presentation context {self._context_id} was not accepted")
-        if context.abstract_syntax == VERIFICATION:
-            raise Malformed("a C-STORE-RQ on a presentation context for Verification")
+        message_id = command.number(found, command.MESSAGE_ID)
+        if field == command.N_ACTION_RQ:
+            if context.abstract_syntax != COMMITMENT_PUSH:
+                raise Malformed("an N-ACTION-RQ on a presentation context that is not for Storage Commitment")
+            sop_class = command.uid(found, command.REQUESTED_SOP_CLASS)
+            sop_instance = command.uid(found, command.REQUESTED_SOP_INSTANCE)
+            declined = _Declined(PROCESSING_FAILURE)  # nothing is promised that is not kept
+            return _Arriving(
+                command.N_ACTION_RSP, message_id, self._context_id, sop_class, sop_instance, declined
+            )
         if not self._may_begin():
             raise Malformed("this receiver is stopping")
-        message_id = command.number(found, command.MESSAGE_ID)
-        caller = self._caller
-        request = StoreRequest(
-            sop_class_uid=command.uid(found, command.SOP_CLASS),
-            sop_instance_uid=command.uid(found, command.SOP_INSTANCE),
-            abstract_syntax=context.abstract_syntax,
-            transfer_syntax=context.transfer_syntax,
-            calling_ae=caller.calling_ae,
-            called_ae=caller.called_ae,
-            peer=caller.peer,
-            address=caller.address,
-        )
+        sop_class = command.uid(found, command.SOP_CLASS)
+        sop_instance = command.uid(found, command.SOP_INSTANCE)
         self._idle_since = None
-        return _Arriving(message_id, self._context_id, request, self._handler.begin(request))
+        store: Store = _Declined(SOP_CLASS_NOT_SUPPORTED)
+        if is_storage(context.abstract_syntax):
+            caller = self._caller
+            request = StoreRequest(
+                sop_class_uid=sop_class,
+                sop_instance_uid=sop_instance,
+                abstract_syntax=context.abstract_syntax,
+                transfer_syntax=context.transfer_syntax,
+                calling_ae=caller.calling_ae,
+                called_ae=caller.called_ae,
+                peer=caller.peer,
+                address=caller.address,
+            )
+            store = self._handler.begin(request)
+        return _Arriving(command.C_STORE_RSP, message_id, self._context_id, sop_class, sop_instance, store)

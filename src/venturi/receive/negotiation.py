@@ -2,15 +2,17 @@
 
 Any number of storage contexts, one operation at a time, and we are the SCP: who asks to be one is told no. Extended
 negotiation of a storage class is answered (PS3.4 B.3.1): all attributes are kept, nothing is coerced, nothing is
-promised of signatures. User identity is taken and not looked at: who may send is decided by AE title and host.
+promised of signatures. User identity is taken and not looked at, or required: who may send is decided by AE title, host
+and certificate.
 """
 
 from dataclasses import dataclass
 
 from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from venturi.config.schema import Accept
 from venturi.dataset.syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 from venturi.receive import pdu
-from venturi.receive.contexts import choose, is_storage
+from venturi.receive.contexts import COMMITMENT_PUSH, VERIFICATION, choose, is_storage, welcome
 
 STORAGE_INFORMATION = bytes((2, 0, 0, 0, 0, 0))
 """Level of support 2 (full), of digital signatures 0 (unspecified), element coercion 0 (none)."""
@@ -18,6 +20,9 @@ STORAGE_INFORMATION = bytes((2, 0, 0, 0, 0, 0))
 PERMANENT, BY_USER, BY_ACSE = 1, 1, 2
 APPLICATION_CONTEXT_NOT_SUPPORTED = (PERMANENT, BY_USER, 2)
 PROTOCOL_VERSION_NOT_SUPPORTED = (PERMANENT, BY_ACSE, 2)
+
+
+_SERVICES = (VERIFICATION, COMMITMENT_PUSH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +42,22 @@ def unsuitable(request: pdu.Request) -> tuple[int, int, int] | None:
     return None
 
 
-def negotiate(request: pdu.Request, pdu_bytes: int) -> tuple[dict[int, Context], bytes]:
-    """Accept what is wanted here: the contexts by their ids, and the A-ASSOCIATE-AC."""
+def negotiate(
+    request: pdu.Request,
+    pdu_bytes: int,
+    accept: Accept = Accept(),  # noqa: B008  # frozen
+) -> tuple[dict[int, Context], bytes]:
+    """Accept what is wanted of this peer: the contexts by their ids, and the A-ASSOCIATE-AC."""
     accepted: dict[int, Context] = {}
     results: list[tuple[int, int, str]] = []
     for proposed in request.contexts:
         abstract = proposed.abstract_syntax
-        chosen = choose(abstract, list(proposed.transfer_syntaxes)) if abstract else None
+        chosen = choose(abstract, proposed.transfer_syntaxes, accept) if abstract else None
         if chosen is not None:
             accepted[proposed.id] = Context(abstract, chosen)
             results.append((proposed.id, pdu.ACCEPTED, chosen))
             continue
-        known = bool(abstract) and is_storage(abstract)
+        known = bool(abstract) and (abstract in _SERVICES or welcome(abstract, accept))
         result = pdu.TRANSFER_SYNTAXES_NOT_SUPPORTED if known else pdu.ABSTRACT_SYNTAX_NOT_SUPPORTED
         results.append(
             (proposed.id, result, next(iter(proposed.transfer_syntaxes), IMPLICIT_VR_LITTLE_ENDIAN))

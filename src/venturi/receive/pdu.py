@@ -62,8 +62,10 @@ class User:
     """SOP class UID, SCU role, SCP role."""
     extended: list[tuple[bytes, bytes]] = field(default_factory=list)
     """SOP class UID, its application information."""
+    identified: bool = False
+    """Whether it says who its user is. What it says is not kept."""
     identity_answered: bool = False
-    """Whether it asks for an answer to its user identity, which is not kept."""
+    """Whether it asks for an answer to that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,7 @@ def _user(item: bytes) -> User:
         elif kind == _EXTENDED:
             found.extended.append(_counted(value))
         elif kind == _IDENTITY:
+            found.identified = len(value) > 4 and any(value[2:4])  # a primary field that is not empty
             found.identity_answered = value[1:2] == b"\1"
     if max(len(found.roles), len(found.extended)) > _MOST_CONTEXTS:
         raise Malformed("more negotiation items than there can be contexts")

@@ -1,44 +1,54 @@
 """How many associations a node serves at once, counted over all its receiver processes.
 
 A seat is a byte of a file under a POSIX record lock. The kernel frees the locks of a process that dies,
-however it dies, so no seat is ever lost, and none needs to be swept.
+however it dies, so no seat is ever lost, and none needs to be swept. A peer that may have only so many has seats of its
+own behind the node's, and needs one of each.
 """
 
 import fcntl
+import itertools
 import os
 import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
 class Seats:
     """``count`` seats, shared by every process that opens the same file. Safe to use from many threads."""
 
-    def __init__(self, path: Path | None, count: int) -> None:
+    def __init__(self, path: Path | None, count: int, of_peers: Mapping[str, int] | None = None) -> None:
         """Without a path the seats are this process's own. Raises OSError.
 
         Record locks belong to the process and go with the first descriptor of the file that it closes: open
-        one ``Seats`` for a path in each process.
+        one ``Seats`` for a path in each process, with the same counts.
         """
-        self._count = count
+        caps = dict(of_peers or {})
+        ends = list(itertools.accumulate(caps.values(), initial=count))
+        self._node = range(count)
+        self._peers = {name: range(*each) for name, each in zip(caps, itertools.pairwise(ends), strict=True)}
         self._taken: set[int] = set()
         self._lock = threading.Lock()
         self._fd = -1 if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def take(self) -> int | None:
-        """A seat, or None when all are taken."""
+    def take(self, peer: str) -> tuple[int, ...] | None:
+        """The seats of one association of a peer, or None when all are taken."""
+        taken: list[int] = []
         with self._lock:
-            for seat in range(self._count):
-                if seat not in self._taken and self._claim(seat):
-                    self._taken.add(seat)
-                    return seat
-        return None
+            for seats in (self._node, self._peers.get(peer)):
+                if seats is None:
+                    continue
+                seat = next((n for n in seats if n not in self._taken and self._claim(n)), None)
+                if seat is None:
+                    self._give_back(taken)
+                    return None
+                self._taken.add(seat)
+                taken.append(seat)
+        return tuple(taken)
 
-    def free(self, seat: int) -> None:
-        """Give a seat back."""
+    def free(self, seats: tuple[int, ...]) -> None:
+        """Give seats back."""
         with self._lock:
-            self._taken.discard(seat)
-            if self._fd >= 0:
-                fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, seat)
+            self._give_back(seats)
 
     def close(self) -> None:
         """Give all seats back."""
@@ -47,6 +57,12 @@ class Seats:
                 os.close(self._fd)
                 self._fd = -1
             self._taken.clear()
+
+    def _give_back(self, seats: Iterable[int]) -> None:
+        for seat in seats:
+            self._taken.discard(seat)
+            if self._fd >= 0:
+                fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, seat)
 
     def _claim(self, seat: int) -> bool:
         if self._fd < 0:

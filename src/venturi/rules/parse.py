@@ -237,7 +237,7 @@ def _normal(subject: Clause, text: str) -> str:
     if subject.comparison in (Comparison.NUMBER, Comparison.SINGLE) and text and number(text) is None:
         raise ValueError(f"{subject.key} is a number ({subject.vr}); {text!r} is not one")
     if subject.vr == "UI" and text and not is_uid(text):
-        return _uid_of(text)
+        return uid_of(text)
     if subject.vr == "AT" and text:
         return _tag_operand(text)
     if "\\" in text and subject.vr not in _ONE_VALUE:
@@ -254,7 +254,8 @@ def _tag_operand(text: str) -> str:
     return (match[1] + match[2]).lower()
 
 
-def _uid_of(keyword: str) -> str:
+def uid_of(keyword: str) -> str:
+    """The UID that a keyword of PS3.6 Annex A names. Raises ValueError."""
     known = uids()
     if keyword not in known:
         raise ValueError(

@@ -35,19 +35,19 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 class LocalDraft:
     """An object on its way in; one thread uses it."""
 
-    __slots__ = ("_descriptor", "_digest", "_envelope", "_id", "_intake", "_path", "_size")
+    __slots__ = ("_descriptor", "_digest", "_envelope", "_id", "_intake", "_size", "path")
 
     def __init__(self, intake: "LocalIntake", envelope: Envelope) -> None:
         head = part10.encode(to_meta(envelope))
         self._intake = intake
         self._envelope = envelope
         self._id = naming.new_id()
-        self._path = intake.incoming / f"{self._id}.part"
+        self.path = intake.incoming / f"{self._id}.part"
         self._digest = hashlib.sha256()
         self._size = 0
         self._descriptor = -1
         try:
-            self._descriptor = os.open(self._path, _NEW_FILE, 0o600)
+            self._descriptor = os.open(self.path, _NEW_FILE, 0o600)
             _write_all(self._descriptor, head)
         except OSError as error:
             raise self._fail(error, "creating a file") from error
@@ -70,7 +70,7 @@ class LocalDraft:
         try:
             os.fdatasync(self._descriptor)  # with the length: fdatasync leaves out only the times
             self._close()
-            self._intake.shelf.place(self._path, self._id, naming.original_name(instance))
+            self._intake.shelf.place(self.path, self._id, naming.original_name(instance))
         except OSError as error:
             raise self._fail(error, "syncing") from error
         return instance
@@ -82,7 +82,7 @@ class LocalDraft:
         ):  # an error that matters comes again at the next draft; the sweep removes the rest
             self._close()
         with suppress(OSError):
-            self._path.unlink()
+            self.path.unlink()
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

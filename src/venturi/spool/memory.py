@@ -37,6 +37,13 @@ class MemoryDraft:
         self._id = naming.new_id()
         self._data: bytearray | None = bytearray()
 
+    @property
+    def path(self) -> Path:
+        """Write it to a file; see the port."""
+        path = self._spool.folder / f"{self._id}.part"
+        path.write_bytes(part10.encode(to_meta(self._envelope)) + self._open())
+        return path
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append dataset bytes; see the port."""
         whole = self._open()
@@ -122,7 +129,8 @@ class MemorySpool:
         self._parts: list[_Part] = []
         self._lock = threading.Lock()
         self._temporary = tempfile.TemporaryDirectory(prefix="venturi-spool-")
-        self._folder = Path(self._temporary.name)
+        self.folder = Path(self._temporary.name)
+        """For what is needed as a file."""
 
     def intake(self) -> MemoryIntake:
         """Take the first part that is free; see the port."""
@@ -138,7 +146,7 @@ class MemorySpool:
         for part in self._parts:
             if instance.id in part.objects:
                 found, data = part.objects[instance.id]
-                path = self._folder / naming.original_name(found)
+                path = self.folder / naming.original_name(found)
                 if not path.exists():
                     path.write_bytes(part10.encode(to_meta(found.envelope)) + data)
                 return path
@@ -146,16 +154,16 @@ class MemorySpool:
 
     def draft_rendition(self, instance: Instance, target: Target) -> MemoryRenditionDraft:
         """Begin a rendition; see the port."""
-        return MemoryRenditionDraft(self._folder, naming.rendition_name(instance, target))
+        return MemoryRenditionDraft(self.folder, naming.rendition_name(instance, target))
 
     def abandon_renditions(self, instance: Instance) -> None:
         """Remove drafts; see the port."""
-        for path in self._folder.glob(f"{instance.id}-*.part"):
+        for path in self.folder.glob(f"{instance.id}-*.part"):
             path.unlink()
 
     def materialise_rendition(self, instance: Instance, target: Target) -> Path:
         """Find a rendition; see the port."""
-        path = self._folder / naming.rendition_name(instance, target)
+        path = self.folder / naming.rendition_name(instance, target)
         if not path.exists():
             raise Damaged(f"{instance.id}: the rendition {target.digest} is not in the spool")
         return path
@@ -164,19 +172,19 @@ class MemorySpool:
         """Forget original and renditions; see the port."""
         for part in self._parts:
             part.objects.pop(instance.id, None)
-        for path in self._folder.glob(f"{instance.id}-*"):
+        for path in self.folder.glob(f"{instance.id}-*"):
             path.unlink()
 
     def delete_rendition(self, instance: Instance, target: Target) -> None:
         """Forget one rendition; see the port."""
-        (self._folder / naming.rendition_name(instance, target)).unlink(missing_ok=True)
+        (self.folder / naming.rendition_name(instance, target)).unlink(missing_ok=True)
 
     def quarantine(self, instance: Instance) -> None:
         """Put the original among the ``quarantined``; see the port."""
         for part in self._parts:
             if part.objects.pop(instance.id, None):
                 self.quarantined.append(instance)
-        (self._folder / naming.original_name(instance)).unlink(missing_ok=True)
+        (self.folder / naming.original_name(instance)).unlink(missing_ok=True)
 
     def iterate(self) -> Iterator[Instance]:
         """Yield every committed instance; see the port."""

@@ -22,6 +22,10 @@ def nothing_known(_: Sequence[str]) -> Collection[str]:
 class Draft(Protocol):
     """An object that is being received. Exactly one of ``commit`` and ``discard`` ends it; both close it."""
 
+    @property
+    def path(self) -> Path:
+        """A Part 10 file of what was written so far, for who must look into it before it is committed."""
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append dataset bytes. Raises SpoolFull, SpoolFailed."""
 
