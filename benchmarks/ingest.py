@@ -27,8 +27,9 @@ import ingest_usage as usage
 import numpy as np
 import pydicom
 import samples
+from ingest_nothing import against_nothing
 from ingest_peers import Contender
-from ingest_sender import Sample, against_nothing, send, uid
+from ingest_sender import Sample, send, uid
 from measure import machine
 
 CONTENDERS = {

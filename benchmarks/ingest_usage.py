@@ -31,19 +31,27 @@ def role(pid: int) -> str:
     return "supervisor" if "run" in words else Path(words[0]).name
 
 
-def cpu_ms(pid: int) -> dict[str, float]:
-    """Milliseconds of processor time by role since each process began; what ended children used counts as theirs."""
-    used: dict[str, float] = defaultdict(float)
+def split_ms(pid: int) -> dict[str, tuple[float, float]]:
+    """Milliseconds of processor time, user and system, by role since each process began.
+
+    What ended children used counts as theirs.
+    """
+    used: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
     for one in family(pid):
         try:
             name = role(one)
             fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        own, ended = sum(map(int, fields[11:13])), sum(map(int, fields[13:15]))
-        used[name] += own * 1000 / _TICKS
-        used["worker" if name == "transcode" else name] += ended * 1000 / _TICKS
+        for who, at in ((name, 11), ("worker" if name == "transcode" else name, 13)):
+            user, system = (int(ticks) * 1000 / _TICKS for ticks in fields[at : at + 2])
+            used[who] = (used[who][0] + user, used[who][1] + system)
     return dict(used)
+
+
+def cpu_ms(pid: int) -> dict[str, float]:
+    """Milliseconds of processor time by role since each process began; what ended children used counts as theirs."""
+    return {name: sum(each) for name, each in split_ms(pid).items()}
 
 
 def peak_mb(pid: int) -> tuple[float, float]:
