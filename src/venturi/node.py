@@ -171,7 +171,7 @@ def echo(config: Config, name: str) -> EchoResult:
     """Ask a peer for a C-ECHO. Raises ConfigError."""
     from venturi.deliver import dicom
 
-    return dicom.echo(peer_of(config, name), config.node.ae_title[0], config.node.limits.timeout_s)
+    return dicom.echo(peer_of(config, name), config.node.ae_title[0], config.node)
 
 
 def send(config: Config, name: str, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
@@ -250,11 +250,12 @@ def load_runnable(path: Path) -> Config:
 
 
 def check_certificates(config: Config) -> None:
-    """Look whether a receiver could use them. Raises ConfigError."""
-    from venturi.receive import tls
+    """Look whether they can be used. Raises ConfigError."""
+    from venturi.upper_layer import tls
 
     if config.node.tls is not None:
-        tls.context(config.node.tls)
+        tls.acceptor(config.node.tls)
+        tls.requestor(config.node.tls, by_name=True)
     tls.bound(config.peers)
 
 
@@ -426,7 +427,7 @@ def peer_destination(config: Config, name: str, calling_ae: str) -> Destination:
     """A peer as a destination. Raises ConfigError."""
     from venturi.deliver.dicom import Dicom
 
-    return Dicom(peer_of(config, name), calling_ae, config.node.limits.timeout_s)
+    return Dicom(peer_of(config, name), calling_ae, config.node)
 
 
 def console(start: Start, connection: Connection) -> None:

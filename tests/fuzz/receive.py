@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from unit.associations import CT, ECHO, EXPLICIT, Host, command_pdu, data_pdu, play, request_pdu, store
-from venturi.receive import pdu
+from venturi.upper_layer import pdu
 
 VERIFICATION = "1.2.840.10008.1.1"
 RELEASE = pdu.HEADER.pack(pdu.RELEASE_RQ, 4) + bytes(4)

@@ -18,7 +18,8 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import AllStoragePresentationContexts
 
 from integration.peers import dataset_bytes, free_port, orthanc, process, run, sample, storescp
-from venturi.config.schema import FolderDestination, Peer, Retain
+from venturi.config.schema import FolderDestination, Limits, Peer, Retain
+from venturi.config.schema import Node as NodeConfig
 from venturi.dataset import part10
 from venturi.deliver.courier import Courier
 from venturi.deliver.dicom import Dicom, echo
@@ -138,6 +139,10 @@ def until(holds: object, timeout_s: float = 30) -> None:
     while not holds():  # type: ignore[operator]  # a function
         assert time.monotonic() < end, "it did not come to pass in time"
         time.sleep(0.05)
+
+
+def within(timeout_s: float) -> NodeConfig:
+    return NodeConfig(limits=Limits(timeout_s=timeout_s))
 
 
 def peer(port: int, title: str = "ANY-SCP") -> Peer:
@@ -281,7 +286,7 @@ def test_a_damaged_spool_file_is_never_delivered(
     parcel.original.write_bytes(data)
     with storescp(tmp_path / "peer", "+B") as port:
         where: Destination = (
-            folder_of(tmp_path / "archive") if kind == "folder" else Dicom(peer(port), "VENTURI", 10)
+            folder_of(tmp_path / "archive") if kind == "folder" else Dicom(peer(port), "VENTURI", within(10))
         )
         (receipt,) = where.deliver([parcel])
     assert (receipt.ending, receipt.status) == (Ending.REFUSED, "damaged")
@@ -321,7 +326,7 @@ def test_storescp_gets_the_dataset_byte_for_byte(tmp_path: Path, corpus: Path, n
     names = ("CT_small.dcm", "MR_small_implicit.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm", "rtplan.dcm")
     instances = [node.receive(sample(corpus, name)) for name in names]
     with storescp(tmp_path / "peer", "+B", "+xa", "+uf") as port:
-        where = Dicom(peer(port), "VENTURI", 10)
+        where = Dicom(peer(port), "VENTURI", within(10))
         receipts = list(where.deliver([node.parcel(one, delivery=at) for at, one in enumerate(instances)]))
     assert [receipt.ending for receipt in receipts] == [Ending.DELIVERED] * len(names)
     assert {receipt.status for receipt in receipts} == {"0000"}
@@ -334,7 +339,7 @@ def test_a_rendition_goes_where_the_peer_takes_it(tmp_path: Path, corpus: Path, 
     instance = node.receive(source)
     _, outcome = node.rendition(instance, jpeg_ls_of(source, tmp_path))
     with storescp(tmp_path / "peer", "+B", "+xa", "+uf") as port:
-        (receipt,) = Dicom(peer(port), "VENTURI", 10).deliver([node.parcel(instance, outcome)])
+        (receipt,) = Dicom(peer(port), "VENTURI", within(10)).deliver([node.parcel(instance, outcome)])
     assert (receipt.ending, receipt.sent_original) == (Ending.DELIVERED, False)
     (got,) = (tmp_path / "peer").iterdir()
     assert dcmread(got).file_meta.TransferSyntaxUID == JPEG_LS
@@ -348,7 +353,7 @@ def test_the_original_goes_where_the_peer_takes_only_uncompressed(
     instance = node.receive(source)
     _, outcome = node.rendition(instance, jpeg_ls_of(source, tmp_path))
     with storescp(tmp_path / "peer", "+B", "+xe") as port:
-        (receipt,) = Dicom(peer(port), "VENTURI", 10).deliver([node.parcel(instance, outcome)])
+        (receipt,) = Dicom(peer(port), "VENTURI", within(10)).deliver([node.parcel(instance, outcome)])
     assert (receipt.ending, receipt.sent_original) == (Ending.DELIVERED, True)
     (got,) = (tmp_path / "peer").iterdir()
     assert hashlib.sha256(dataset_bytes(got)).hexdigest() == instance.sha256
@@ -357,7 +362,7 @@ def test_the_original_goes_where_the_peer_takes_only_uncompressed(
 def test_without_a_context_it_is_refused_with_words(tmp_path: Path, corpus: Path, node: Node) -> None:
     instance = node.receive(sample(corpus, "CT_small.dcm"))
     with storescp(tmp_path / "peer", "+xi") as port:
-        (receipt,) = Dicom(peer(port), "VENTURI", 10).deliver([node.parcel(instance)])
+        (receipt,) = Dicom(peer(port), "VENTURI", within(10)).deliver([node.parcel(instance)])
     assert (receipt.ending, receipt.status) == (Ending.REFUSED, "no-context")
     assert "ExplicitVRLittleEndian" in receipt.detail
     assert "accepted: ImplicitVRLittleEndian" in receipt.detail
@@ -366,13 +371,13 @@ def test_without_a_context_it_is_refused_with_words(tmp_path: Path, corpus: Path
 def test_a_peer_that_accepts_no_context_at_all_refuses(tmp_path: Path, corpus: Path, node: Node) -> None:
     instance = node.receive(sample(corpus, "MR_small_RLE.dcm"))
     with storescp(tmp_path / "peer", "+xi") as port:
-        (receipt,) = Dicom(peer(port), "VENTURI", 10).deliver([node.parcel(instance)])
+        (receipt,) = Dicom(peer(port), "VENTURI", within(10)).deliver([node.parcel(instance)])
     assert (receipt.ending, receipt.status) == (Ending.REFUSED, "no-context")
 
 
 def test_nobody_listening_is_later(corpus: Path, node: Node) -> None:
     instance = node.receive(sample(corpus, "CT_small.dcm"))
-    (receipt,) = Dicom(peer(free_port()), "VENTURI", 5).deliver([node.parcel(instance)])
+    (receipt,) = Dicom(peer(free_port()), "VENTURI", within(5)).deliver([node.parcel(instance)])
     assert (receipt.ending, receipt.status) == (Ending.LATER, "unreachable")
     assert "refused" in receipt.detail
 
@@ -381,7 +386,7 @@ def test_nobody_listening_is_later(corpus: Path, node: Node) -> None:
 def test_an_association_that_breaks_is_later(tmp_path: Path, corpus: Path, node: Node, option: str) -> None:
     parcels = [node.parcel(node.receive(sample(corpus, "CT_small.dcm")), delivery=at) for at in range(2)]
     with storescp(tmp_path / "peer", option) as port:
-        receipts = list(Dicom(peer(port), "VENTURI", 10).deliver(parcels))
+        receipts = list(Dicom(peer(port), "VENTURI", within(10)).deliver(parcels))
     assert sorted(receipt.delivery for receipt in receipts) == [0, 1]
     expected = Ending.REFUSED if option == "--refuse" else Ending.LATER  # it refuses as permanent
     assert {receipt.ending for receipt in receipts} == {expected}
@@ -390,7 +395,7 @@ def test_an_association_that_breaks_is_later(tmp_path: Path, corpus: Path, node:
 def test_a_peer_that_never_answers_is_later(corpus: Path, node: Node) -> None:
     parcel = node.parcel(node.receive(sample(corpus, "CT_small.dcm")))
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        (receipt,) = Dicom(peer(silent.getsockname()[1]), "VENTURI", 1).deliver([parcel])
+        (receipt,) = Dicom(peer(silent.getsockname()[1]), "VENTURI", within(1)).deliver([parcel])
     assert receipt.ending is Ending.LATER
 
 
@@ -404,7 +409,9 @@ def test_a_lossy_copy_is_sent_under_its_own_uid(corpus: Path, node: Node) -> Non
         0, seen, uids, syntaxes=[str(NEAR_LOSSLESS.transfer_syntax), "1.2.840.10008.1.2.1"]
     ) as port:
         receipts = list(
-            Dicom(peer(port), "VENTURI", 10).deliver([node.parcel(instance, outcome), node.parcel(instance)])
+            Dicom(peer(port), "VENTURI", within(10)).deliver(
+                [node.parcel(instance, outcome), node.parcel(instance)]
+            )
         )
     assert [(one.ending, one.sent_original) for one in receipts] == [(Ending.DELIVERED, False)] * 2
     assert uids == [outcome.lossy.sop_instance_uid, instance.envelope.sop_instance_uid]
@@ -421,7 +428,7 @@ def test_a_peer_that_takes_no_lossy_syntax_gets_the_original_under_its_uid(corpu
     node.decide(instance, "there", outcome)
     with (
         answering(0, seen, uids, syntaxes=["1.2.840.10008.1.2.1"]) as port,
-        courier(node, Dicom(peer(port), "VENTURI", 10)),
+        courier(node, Dicom(peer(port), "VENTURI", within(10))),
     ):
         until(lambda: node.states() == [State.DELIVERED])
     assert uids == [instance.envelope.sop_instance_uid]
@@ -472,7 +479,7 @@ def test_the_status_decides_the_ending(corpus: Path, node: Node, status: int, en
     seen: list[bytes] = []
     source = sample(corpus, "CT_small.dcm")
     with answering(status, seen) as port:
-        (receipt,) = Dicom(peer(port), "VENTURI", 10).deliver([node.parcel(node.receive(source))])
+        (receipt,) = Dicom(peer(port), "VENTURI", within(10)).deliver([node.parcel(node.receive(source))])
     assert (receipt.ending, receipt.status) == (ending, f"{status:04X}")
     assert seen == [dataset_bytes(source)]
 
@@ -487,7 +494,7 @@ def test_more_than_128_contexts_take_more_than_one_association(corpus: Path, nod
         draft.write(dataset_bytes(template))
         parcels.append(node.parcel(draft.commit(), delivery=at))
     with answering(0, []) as port:
-        receipts = list(Dicom(peer(port), "VENTURI", 20).deliver(parcels))
+        receipts = list(Dicom(peer(port), "VENTURI", within(20)).deliver(parcels))
     assert [receipt.delivery for receipt in receipts] == list(range(100))
     assert {receipt.status for receipt in receipts} == {"no-context"}
 
@@ -495,7 +502,7 @@ def test_more_than_128_contexts_take_more_than_one_association(corpus: Path, nod
 def test_orthanc_takes_a_batch_and_shows_it(tmp_path: Path, corpus: Path, node: Node) -> None:
     names = ("CT_small.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm")
     with orthanc(tmp_path / "orthanc") as (dicom, http):
-        where = Dicom(peer(dicom, "ORTHANC"), "VENTURI", 20)
+        where = Dicom(peer(dicom, "ORTHANC"), "VENTURI", within(20))
         receipts = list(where.deliver([node.parcel(node.receive(sample(corpus, name))) for name in names]))
         assert [receipt.ending for receipt in receipts] == [Ending.DELIVERED] * 3
         with urllib.request.urlopen(f"http://127.0.0.1:{http}/statistics", timeout=10) as answer:
@@ -504,8 +511,8 @@ def test_orthanc_takes_a_batch_and_shows_it(tmp_path: Path, corpus: Path, node: 
 
 def test_echo_says_how_it_went(tmp_path: Path) -> None:
     with storescp(tmp_path / "peer") as port:
-        assert echo(peer(port), "VENTURI", 10).ok
-    nobody = echo(peer(free_port()), "VENTURI", 5)
+        assert echo(peer(port), "VENTURI", within(10)).ok
+    nobody = echo(peer(free_port()), "VENTURI", within(5))
     assert not nobody.ok
     assert "unreachable" in nobody.detail
 
@@ -517,7 +524,7 @@ def test_a_dead_peer_is_tried_until_it_is_back(tmp_path: Path, corpus: Path, nod
     instance = node.receive(sample(corpus, "CT_small.dcm"))
     node.decide(instance, "there", as_received(instance))
     port = free_port()
-    with courier(node, Dicom(peer(port), "VENTURI", 5)):
+    with courier(node, Dicom(peer(port), "VENTURI", within(5))):
         (row,) = node.ledger.deliveries(Filter())
         until(lambda: len(node.ledger.attempts(row.id)) >= 2)
         assert node.states() == [State.PENDING]
@@ -533,7 +540,7 @@ def test_a_dead_peer_is_tried_until_it_is_back(tmp_path: Path, corpus: Path, nod
 def test_what_is_refused_is_held_after_a_few_tries(corpus: Path, node: Node) -> None:
     instance = node.receive(sample(corpus, "CT_small.dcm"))
     node.decide(instance, "there", as_received(instance))
-    with answering(0xA900, []) as port, courier(node, Dicom(peer(port), "VENTURI", 5)):
+    with answering(0xA900, []) as port, courier(node, Dicom(peer(port), "VENTURI", within(5))):
         until(lambda: node.states() == [State.HELD])
     (row,) = node.ledger.deliveries(Filter())
     assert [attempt.status for attempt in node.ledger.attempts(row.id)] == ["A900"] * 3

@@ -19,7 +19,7 @@ from integration.receiving import receiving
 from unit.associations import request_pdu
 from venturi.config.schema import Limits, Peer, Tls
 from venturi.errors import ConfigError
-from venturi.receive import pdu, tls
+from venturi.upper_layer import pdu, tls
 
 
 @dataclass
@@ -244,10 +244,10 @@ def test_what_is_wrong_with_certificates_is_said_when_they_are_loaded(
 ) -> None:
     mixed = Tls(certificate=authority.of("node"), key=authority.key("ct1"), ca=authority.of("ca"))
     with pytest.raises(ConfigError, match=r"node\.pem and .*ct1\.key: key values mismatch"):
-        tls.context(mixed)
+        tls.acceptor(mixed)
     (tmp_path / "empty.pem").write_text("")
     with pytest.raises(ConfigError, match=r"empty\.pem"):
-        tls.context(
+        tls.acceptor(
             Tls(certificate=authority.of("node"), key=authority.key("node"), ca=tmp_path / "empty.pem")
         )
     with pytest.raises(ConfigError, match=r"peers\.ct\.certificate: .*empty\.pem"):
@@ -266,4 +266,4 @@ def test_what_is_wrong_with_certificates_is_said_when_they_are_loaded(
     ]
     subprocess.run([str(word) for word in command], check=True, capture_output=True)
     with pytest.raises(ConfigError, match="password"):
-        tls.context(Tls(certificate=authority.of("node"), key=locked, ca=authority.of("ca")))
+        tls.acceptor(Tls(certificate=authority.of("node"), key=locked, ca=authority.of("ca")))

@@ -3,10 +3,11 @@
 import struct
 from collections.abc import Sequence
 
-from venturi.receive import association, pdu
+from venturi.receive import association
 from venturi.receive.admission import Admitted
 from venturi.receive.association import Association
 from venturi.receive.port import Store, StoreRequest
+from venturi.upper_layer import pdu
 
 ECHO = b"".join(
     struct.pack("<HHIH", 0, element, 2, value)

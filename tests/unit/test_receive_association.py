@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from unit.associations import CT, ECHO, EXPLICIT, Host, Wire, command_pdu, data_pdu, play, request_pdu, store
 from venturi.receive import association as associations
-from venturi.receive import command, pdu
 from venturi.receive.association import Association
+from venturi.upper_layer import command, pdu
 
 RELEASE = pdu.HEADER.pack(pdu.RELEASE_RQ, 4) + bytes(4)
 ABORT = pdu.abort(0, 0)

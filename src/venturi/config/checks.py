@@ -292,6 +292,9 @@ def _exposure(parts: _Parts) -> Iterator[Finding]:
         words = "DICOM in plaintext beyond this machine: whoever shares the network can read and forge"
         yield Finding(("node", "listen"), words, warning=True)
     for name, peer in parts.peers.items():
+        if parts.node and parts.node.tls is None and peer.tls:
+            words = "there is no node.tls, which says what certificate we show this peer"
+            yield Finding(("peers", name, "tls"), words, at_key=True)
         if parts.node and parts.node.tls is None and peer.certificate is not None:
             words = "there is no node.tls: this peer can't show its certificate, and is refused"
             yield Finding(("peers", name, "certificate"), words, warning=True, at_key=True)

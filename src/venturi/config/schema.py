@@ -18,6 +18,7 @@ from venturi.config.values import (
     AeTitles,
     Duration,
     ExistingFile,
+    Flag,
     Fraction,
     Host,
     HostPort,
@@ -122,11 +123,13 @@ class Peer(Model):
     hosts: Networks = ()
     """From where it may send."""
     certificate: ExistingFile | None = None
-    """The one it must show when it sends to us (PEM); without this, any that ``node.tls``'s ``ca`` has signed."""
+    """The one it must show (PEM); without this, any that ``node.tls``'s ``ca`` has signed."""
     accept: Accept = Accept()
     host: Host | None = None
     """Where it listens; it may send from there too."""
     port: Port = 104
+    tls: Flag = False
+    """Whether it is called by TLS, with ``node.tls``. It must show ``certificate``, or one for ``host``."""
 
 
 class Rule(Model):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from venturi.config.schema import Peer
+from venturi.config.schema import Node, Peer
 from venturi.dataset import part10
 from venturi.dataset.syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, lookup
 from venturi.deliver.dicom_scu import (
@@ -22,10 +22,12 @@ from venturi.deliver.dicom_scu import (
     NotAssociated,
     Object,
     Requestor,
+    Secured,
 )
 from venturi.deliver.port import Ending, Parcel, Receipt
 from venturi.deliver.status import judge
 from venturi.errors import ConfigError, Malformed
+from venturi.upper_layer import tls
 
 CONTEXTS = 128
 """In one association: the odd numbers to 255 (PS3.8 9.3.2.2)."""
@@ -54,9 +56,9 @@ class _Plan:
 class Dicom:
     """One peer as a destination."""
 
-    def __init__(self, peer: Peer, calling_ae: str, timeout_s: float) -> None:
+    def __init__(self, peer: Peer, calling_ae: str, node: Node) -> None:
         """Raises ConfigError for a peer without a host, or whose only AE title is ``*``."""
-        self._requestor = requestor(peer, calling_ae, timeout_s)
+        self._requestor = requestor(peer, calling_ae, node)
 
     def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
         """Send each parcel; see the port. Receipts come in the parcels' order within each association."""
@@ -116,19 +118,23 @@ class Dicom:
             association.end()
 
 
-def requestor(peer: Peer, calling_ae: str, timeout_s: float) -> Requestor:
+def requestor(peer: Peer, calling_ae: str, node: Node) -> Requestor:
     """Make what opens associations to a peer. Raises ConfigError."""
     called = next((title for title in peer.ae_title if title != "*"), None)
     if called is None or peer.host is None:
         raise ConfigError(["to send to a peer, it needs a host and an AE title of its own"])
-    return Requestor(peer.host.strip("[]"), peer.port, called, calling_ae, timeout_s)
+    secured = None
+    if peer.tls and node.tls is not None:
+        shown = tls.bound({called: peer}).get(called, "")
+        secured = Secured(tls.requestor(node.tls, by_name=not shown), shown)
+    return Requestor(peer.host.strip("[]"), peer.port, called, calling_ae, node.limits.timeout_s, secured)
 
 
-def echo(peer: Peer, calling_ae: str, timeout_s: float) -> EchoResult:
+def echo(peer: Peer, calling_ae: str, node: Node) -> EchoResult:
     """Ask a peer for a C-ECHO (PS3.7 9.1.5). Raises ConfigError."""
     began = time.monotonic()
     try:
-        status = requestor(peer, calling_ae, timeout_s).echo()
+        status = requestor(peer, calling_ae, node).echo()
     except (NotAssociated, Lost) as error:
         return EchoResult(False, f"{error.status}: {error}", time.monotonic() - began)
     detail = "C-ECHO answered 0000" if status == 0 else f"C-ECHO answered {status:04X}"

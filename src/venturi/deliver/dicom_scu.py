@@ -1,42 +1,52 @@
-"""One association as requestor: pynetdicom's negotiation and state machine, with our own way to send a dataset.
+"""One association as requestor: negotiated with pynetdicom's PDUs, then a socket, a buffer, and nothing in between.
 
-pynetdicom would put a whole dataset into its queue of outgoing PDUs; here a file is read no faster than the
-network takes it. The socket has Nagle switched off and a deadline, and the wait for an answer grows with the
-object.
+A file is read no faster than the network takes it: some fragments are read, hashed, and sent with their headers by one
+system call. Nagle's algorithm is off, what the peer says is acknowledged at once, since it may wait for that with the
+rest of its answer, and every wait has a deadline; that for an answer grows with the object.
 """
 
 import contextlib
 import hashlib
 import logging
+import os
 import socket
-import threading
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
-from pynetdicom import AE, _config
-from pynetdicom.association import Association
-from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.transport import T_CONNECT, AddressInformation, AssociationSocket
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import build_context
 
 from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from venturi.dataset.syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 from venturi.dataset.uids import printable
-from venturi.errors import Permanent, Temporary
+from venturi.errors import Malformed, Permanent, Temporary
+from venturi.upper_layer import command, pdu
+from venturi.upper_layer.tls import fingerprint
 
-_config.LOG_HANDLER_LEVEL = "none"  # its event handlers would put every command set into strings for a log
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # what happens is told by receipts, once
 
-VERIFICATION = "1.2.840.10008.1.1"
-QUEUED_PDUS = 8
-"""P-DATA waiting to be sent: the bound on memory, times the PDU size."""
-PDU_BYTES = 131072
-"""The largest PDU sent, whatever the peer allows."""
+FRAGMENT_BYTES = 131066
+"""Of a dataset in one PDU at most, whatever the peer takes: 128 KiB with the header (PS3.8 9.3.5.1)."""
+BUFFER_BYTES = 1 << 18
+"""Read, hashed and sent at once."""
+PIECES = 512
+"""Given to one system call; IOV_MAX is 1024."""
+ANSWER_BYTES = 1 << 17
+"""The longest PDU that a peer may answer with."""
 ANSWER_BYTES_PER_S = 1 << 20
 """How fast a peer is trusted to store what it received: a large object gets more time to be answered."""
+RELEASE_S = 5.0
+"""How long a peer may take to release."""
 
 
 class NotAssociated(Temporary):
@@ -80,109 +90,155 @@ class Object:
     sop_instance_uid: str
 
 
-class _Socket(AssociationSocket):
-    """A connection without Nagle, with a deadline for each send, that remembers why it could not be made."""
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """How TLS is spoken with a peer."""
 
-    def connect(self, primitive: T_CONNECT) -> None:
-        """Connect; the result goes into the primitive."""
-        client = self.socket
-        assert client is not None  # noqa: S101 - made by the constructor
-        try:
-            client.settimeout(self.assoc.connection_timeout)
-            client.connect(primitive.address_info.as_tuple)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.assoc.requestor.address_info = AddressInformation.from_tuple(client.getsockname())
-            self._is_connected = True
-            primitive.result = "Evt2"
-        except OSError as error:
-            self.assoc.connect_error = error.strerror or "timed out"  # type: ignore[attr-defined]  # ours, below
-            client.close()
-            self.socket = None
-            primitive.result = "Evt17"
-        finally:
-            self.provider_queue.put(primitive)
-            self._ready.set()
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read, and acknowledge at once: a peer with Nagle on waits for that with the rest of its answer."""
-        data = super().recv(nr_bytes)
-        if self.socket is not None:
-            with contextlib.suppress(OSError):  # gone meanwhile: the wait for the answer will tell
-                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        return data
-
-
-class _Entity(AE):
-    """An application entity whose connections are ours."""
-
-    def _create_socket(self, assoc: Association, address: AddressInformation, tls_args: object) -> _Socket:
-        del tls_args
-        return _Socket(assoc, address=address)
+    context: ssl.SSLContext
+    fingerprint: str = ""
+    """Of the certificate that it must show, if it must show a certain one."""
 
 
 class Requestor:
     """Opens associations to one peer."""
 
-    def __init__(self, host: str, port: int, called_ae: str, calling_ae: str, timeout_s: float) -> None:
-        self._host, self._port, self._called_ae, self._timeout_s = host, port, called_ae, timeout_s
-        self._ae = _Entity(ae_title=calling_ae)
-        self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-        self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        self._ae.acse_timeout = self._ae.dimse_timeout = self._ae.connection_timeout = timeout_s
-        self._ae.network_timeout = (
-            None  # it counts from the last byte received, and a large object takes long to send
-        )
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        called_ae: str,
+        calling_ae: str,
+        timeout_s: float,
+        secured: Secured | None = None,
+    ) -> None:
+        self._host, self._port, self._timeout_s = host, port, timeout_s
+        self._called_ae, self._calling_ae = called_ae, calling_ae
+        self._secured = secured
+
+    @property
+    def where(self) -> str:
+        """Who is called, for people."""
+        return f"{self._host}:{self._port}"
 
     def associate(self, proposed: Sequence[Context]) -> "OpenAssociation":
         """Open an association that proposes these contexts, at most 128. Raises NotAssociated."""
-        contexts = [build_context(one.sop_class_uid, one.transfer_syntax) for one in proposed]
-        return OpenAssociation(self._open(contexts), self._timeout_s)
+        ids = {2 * number + 1: context for number, context in enumerate(proposed)}
+        wire = _Wire(self._connect(), self._timeout_s)
+        try:
+            wire.send([self._request(ids)])
+            kind, body = wire.pdu(time.monotonic() + self._timeout_s)
+            accepted, most_bytes = self._accepted(kind, body, ids)
+        except Lost as error:
+            wire.close()
+            words = f"{self.where} did not answer the association request, or broke it off: {error}"
+            raise NotAssociated("aborted", words) from error
+        except NotAssociated:
+            wire.close()
+            raise
+        association = OpenAssociation(wire, accepted, most_bytes, self._timeout_s)
+        if not accepted:
+            association.end()
+            words = f"{self.where} accepted none of {len(ids)} presentation contexts"
+            raise NotAssociated("no-context", words, permanent=True)
+        return association
 
     def echo(self) -> int:
         """Open an association, ask for a C-ECHO and release it: the status. Raises NotAssociated, Lost."""
-        association = self._open([build_context(VERIFICATION)])
-        answer = association.send_c_echo()
-        if association.is_established:
-            association.release()
-        if "Status" not in answer:
-            raise Lost("aborted", "no answer to the C-ECHO")
-        return int(answer.Status)
-
-    def _open(self, contexts: list[PresentationContext]) -> Association:
-        where = f"{self._host}:{self._port}"
+        association = self.associate([Context(command.VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN)])
         try:
-            association = self._ae.associate(self._host, self._port, contexts, ae_title=self._called_ae)
+            return association.echo()
+        finally:
+            association.end()
+
+    def _connect(self) -> socket.socket:
+        try:
+            client = socket.create_connection((self._host, self._port), self._timeout_s)
         except OSError as error:
-            raise NotAssociated("unreachable", f"{where}: {error.strerror or error}") from error
-        if association.is_established:
-            return association
-        connect_error = getattr(association, "connect_error", None)
-        if connect_error is not None:
-            raise NotAssociated("unreachable", f"{where}: {connect_error}")
-        answer = association.acceptor.primitive
-        if association.is_rejected and answer is not None:
-            numbers = f"{answer.result}/{answer.result_source}/{answer.diagnostic}"
-            words = f"{where} rejected the association ({numbers}): {answer.reason_str}"
-            raise NotAssociated("rejected", words, permanent=answer.result == 1)
-        if association.rejected_contexts and not association.accepted_contexts:
-            syntaxes = len(association.rejected_contexts)
-            words = f"{where} accepted none of {syntaxes} presentation contexts"
-            raise NotAssociated("no-context", words, permanent=True)
-        raise NotAssociated("aborted", f"{where} did not answer the association request, or broke it off")
+            raise NotAssociated("unreachable", f"{self.where}: {error.strerror or 'timed out'}") from error
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._secured is None:
+            return client
+        try:
+            secured = self._secured.context.wrap_socket(client, server_hostname=self._host)
+        except OSError as error:  # SSLError and TimeoutError, too
+            client.close()
+            why = getattr(error, "verify_message", "") or getattr(error, "reason", "") or type(error).__name__
+            raise NotAssociated("tls", f"{self.where}: no TLS with it: {why}") from error
+        shown = fingerprint(secured.getpeercert(binary_form=True) or b"")
+        if self._secured.fingerprint and shown != self._secured.fingerprint:
+            secured.close()
+            raise NotAssociated("tls", f"{self.where} has shown another certificate than it should")
+        return secured
+
+    def _request(self, ids: dict[int, Context]) -> bytes:
+        """The A-ASSOCIATE-RQ (PS3.8 9.3.2)."""
+        asked = A_ASSOCIATE()
+        asked.application_context_name = pdu.APPLICATION_CONTEXT.decode()
+        asked.calling_ae_title, asked.called_ae_title = self._calling_ae, self._called_ae
+        longest, ours, version = (
+            MaximumLengthNotification(),
+            ImplementationClassUIDNotification(),
+            ImplementationVersionNameNotification(),
+        )
+        longest.maximum_length_received = ANSWER_BYTES
+        ours.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        asked.user_information = [longest, ours, version]
+        contexts = []
+        for number, context in ids.items():
+            contexts.append(build_context(context.sop_class_uid, context.transfer_syntax))
+            contexts[-1].context_id = number
+        asked.presentation_context_definition_list = contexts
+        request = A_ASSOCIATE_RQ()
+        request.from_primitive(asked)
+        return bytes(request.encode())
+
+    def _accepted(self, kind: int, body: bytes, ids: dict[int, Context]) -> tuple[dict[Context, int], int]:
+        """The accepted contexts, and the longest PDU that the peer takes. Raises NotAssociated."""
+        whole = pdu.HEADER.pack(kind, len(body)) + body
+        try:
+            if kind == pdu.ACCEPT:
+                answer = A_ASSOCIATE_AC()
+                answer.decode(whole)
+                said = answer.to_primitive()
+                accepted = {
+                    ids[one.context_id]: one.context_id
+                    for one in said.presentation_context_definition_results_list
+                    if one.result == 0
+                    and one.context_id in ids
+                    and one.transfer_syntax == [ids[one.context_id].transfer_syntax]
+                }
+                return accepted, int(said.maximum_length_received or 0)
+            if kind == pdu.REJECT:
+                refused = A_ASSOCIATE_RJ()
+                refused.decode(whole)
+                numbers = f"{refused.result}/{refused.source}/{refused.reason_diagnostic}"
+                words = f"{self.where} rejected the association ({numbers}): {refused.reason_str}"
+                raise NotAssociated("rejected", words, permanent=refused.result == 1)
+        except NotAssociated:
+            raise
+        except Exception as error:  # pynetdicom says in many ways that bytes are not what they should be
+            words = f"{self.where} answered the association request with what is no answer"
+            raise NotAssociated("aborted", words) from error
+        raise NotAssociated("aborted", f"{self.where} broke off the association request")
 
 
 class OpenAssociation:
     """An established association, used by one thread."""
 
-    def __init__(self, association: Association, timeout_s: float) -> None:
-        self._association = association
+    def __init__(
+        self, wire: "_Wire", accepted: dict[Context, int], most_bytes: int, timeout_s: float
+    ) -> None:
+        self._wire = wire
+        self._ids = accepted
         self._timeout_s = timeout_s
         self._message_id = 0
-        self._ids = {
-            Context(str(one.abstract_syntax), str(one.transfer_syntax[0])): int(one.context_id or 0)
-            for one in association.accepted_contexts
-            if one.as_scu
-        }
+        # 6 for the header of the fragment, which is even (PS3.7 6.3.1); 0 is any
+        fragment = min(FRAGMENT_BYTES, (most_bytes or FRAGMENT_BYTES) - 6) & ~1
+        self._fragment_bytes = max(fragment, 2)
+        self._view = memoryview(
+            bytearray(max(1, BUFFER_BYTES // self._fragment_bytes) * self._fragment_bytes)
+        )
 
     @property
     def accepted(self) -> tuple[Context, ...]:
@@ -192,97 +248,171 @@ class OpenAssociation:
     @property
     def alive(self) -> bool:
         """Whether it can be used still."""
-        return self._association.is_established
+        return self._wire.open
+
+    def echo(self) -> int:
+        """Ask for a C-ECHO: the status. Raises Lost."""
+        (context_id,) = self._ids.values()
+        self._message_id += 1
+        self._wire.send([command.p_data_tf(context_id, command.echo_request(self._message_id))])
+        status, _ = self._answer(command.C_ECHO_RSP, self._timeout_s)
+        return status
 
     def store(self, item: Object) -> tuple[int, str]:
         """Send one object: the peer's status and comment. Raises Lost, FileDamaged; then it is not alive."""
-        association = self._association
         self._message_id = self._message_id % 65535 + 1
-        request = C_STORE()
-        request.MessageID = self._message_id
-        request.Priority = 0
-        request.AffectedSOPClassUID = item.context.sop_class_uid
-        request.AffectedSOPInstanceUID = item.sop_instance_uid
-        message = C_STORE_RQ()
-        message.primitive_to_message(request)
-        message.command_set.CommandDataSetType = 1  # a dataset follows; it is not in the message
-        message.data_set = None
         context_id = self._ids[item.context]
-        association._reactor_checkpoint.clear()  # its own thread must not take our answer
-        while not association._is_paused and association.is_alive():
-            time.sleep(0.0001)
+        request = command.store_request(self._message_id, item.context.sop_class_uid, item.sop_instance_uid)
         try:
-            for fragment in message.encode_msg(context_id, association.dimse.maximum_pdu_size):
-                self._send(fragment)
-            self._send_dataset(item, context_id)
-            association.dimse_timeout = self._timeout_s + item.size_bytes / ANSWER_BYTES_PER_S
-            _, answer = association.dimse.get_msg(block=True)
+            with item.path.open("rb", buffering=0) as file:
+                self._send(file, item, context_id, command.p_data_tf(context_id, request))
         except OSError as error:
-            self._abort()
+            self.abort()
             raise Lost("unreadable", f"the file can't be read: {error.strerror}") from error
-        finally:
-            association._reactor_checkpoint.set()
-        if not isinstance(answer, C_STORE) or not answer.is_valid_response:
-            gone = association.acse.is_aborted() or not association.dul.is_alive()
-            self._abort()
-            if gone:
-                raise Lost("aborted", "the peer ended the association before it answered")
-            raise Lost("timeout", "the peer did not answer in time")
-        return int(answer.Status or 0), printable(str(answer.ErrorComment or ""))
+        except FileDamaged:
+            self.abort()  # before the last fragment: the peer never has the whole of it
+            raise
+        return self._answer(command.C_STORE_RSP, self._timeout_s + item.size_bytes / ANSWER_BYTES_PER_S)
 
     def end(self) -> None:
-        """Release the association, or abort it where it is broken."""
-        if self._association.is_established:
-            self._association.release()
+        """Release the association; where it is broken, there is nothing left to do."""
+        with contextlib.suppress(Lost):  # it is over in any case
+            if self._wire.open:
+                self._wire.send([pdu.RELEASE])
+                kind, until = 0, time.monotonic() + min(RELEASE_S, self._timeout_s)
+                while kind not in (pdu.RELEASE_RP, pdu.ABORT):
+                    kind, _ = self._wire.pdu(until)
+        self._wire.close()
 
-    def _send_dataset(self, item: Object, context_id: int) -> None:
-        limit = self._association.dimse.maximum_pdu_size or PDU_BYTES
-        chunk_bytes = (
-            min(limit, PDU_BYTES) - 6 & ~1
-        )  # 6 for the PDV's header; fragments are even (PS3.7 6.3.1)
+    def abort(self) -> None:
+        """End the association without ceremony."""
+        with contextlib.suppress(Lost):  # it is over in any case
+            if self._wire.open:
+                self._wire.send([pdu.abort(pdu.ABORT_BY_USER, pdu.NOT_SPECIFIED)])
+        self._wire.close()
+
+    def _send(self, file: FileIO, item: Object, context_id: int, request: bytes) -> None:
+        """Send a request and its dataset. Raises Lost, FileDamaged, OSError (of the file)."""
+        if not item.size_bytes or os.fstat(file.fileno()).st_size - item.offset != item.size_bytes:
+            raise FileDamaged(f"{item.sop_instance_uid}: the file has not the size it had")
+        file.seek(item.offset)
         digest, left = hashlib.sha256(), item.size_bytes
-        with item.path.open("rb", buffering=0) as file:
-            file.seek(0, 2)
-            if file.tell() - item.offset != item.size_bytes or not item.size_bytes:
-                self._abort()
-                raise FileDamaged(f"{item.sop_instance_uid}: the file has not the size it had")
-            file.seek(item.offset)
-            while left:
-                data = file.read(min(chunk_bytes, left))
-                digest.update(data)
-                left -= len(data)
-                if not data or (not left and digest.hexdigest() != item.sha256):
-                    self._abort()  # before the last fragment: the peer never has the whole of it
-                    raise FileDamaged(f"{item.sop_instance_uid}: the file has not the SHA-256 it had")
-                fragment = P_DATA()
-                fragment.presentation_data_value_list.append((context_id, (b"\0" if left else b"\2") + data))
-                self._send(fragment)
+        pieces: list[bytes | memoryview] = [request]
+        while left:
+            data = self._view[: _fill(file, self._view[: min(left, len(self._view))])]
+            digest.update(data)
+            left -= len(data)
+            if not data or (not left and digest.hexdigest() != item.sha256):
+                raise FileDamaged(f"{item.sop_instance_uid}: the file has not the SHA-256 it had")
+            for at in range(0, len(data), self._fragment_bytes):
+                fragment = data[at : at + self._fragment_bytes]
+                last = not left and at + len(fragment) == len(data)
+                pieces += (pdu.fragment(context_id, len(fragment), of_command=False, last=last), fragment)
+            self._wire.send(pieces)
+            pieces = []
 
-    def _send(self, fragment: P_DATA) -> None:
-        """Queue a fragment once there is room. Raises Lost."""
-        dul = self._association.dul
-        deadline = time.monotonic() + self._timeout_s
-        while dul.to_provider_queue.qsize() >= QUEUED_PDUS:
-            if time.monotonic() > deadline:
-                self._abort()
-                raise Lost("timeout", "the peer takes no more data")
-            if not dul.is_alive() or self._association.acse.is_aborted():
-                break
-            time.sleep(0.0005)
-        if not dul.is_alive() or self._association.acse.is_aborted():
-            self._abort()
-            raise Lost("aborted", "the peer ended the association in mid-object")
-        dul.send_pdu(fragment)
+    def _answer(self, field: int, within_s: float) -> tuple[int, str]:
+        """Wait for the response to the last request: its status and comment. Raises Lost; then it is not alive."""
+        until = time.monotonic() + within_s
+        collected = bytearray()
+        try:
+            while True:
+                kind, body = self._wire.pdu(until)
+                if kind == pdu.RELEASE_RQ:
+                    self._wire.send([pdu.RELEASED])
+                if kind != pdu.P_DATA_TF:
+                    raise Lost("aborted", "the peer ended the association before it answered")
+                for of_command, last, data in pdu.fragments(body):
+                    if not of_command:
+                        continue  # nothing that is answered here has a dataset
+                    collected += data
+                    if last:
+                        found = command.parse(collected)
+                        if command.number(found, command.FIELD) != field:
+                            raise Malformed("another command than a response")
+                        if command.number(found, command.RESPONDED_TO) != self._message_id:
+                            raise Malformed("a response to another request")
+                        comment = command.uid(found, command.ERROR_COMMENT).strip()
+                        return command.number(found, command.STATUS), printable(comment)
+                if len(collected) > ANSWER_BYTES:
+                    raise Malformed("a response that does not end")
+        except Malformed as error:
+            self.abort()
+            raise Lost("aborted", f"the peer did not answer as the standard says: {error}") from error
+        except Lost:
+            self.abort()
+            raise
 
-    def _abort(self) -> None:
-        """End the association without ceremony; its threads are not waited for long."""
-        association = self._association
-        association.is_established = False
-        dul_socket = association.dul.socket
-        connection = dul_socket.socket if dul_socket is not None else None
-        thread = threading.Thread(target=association.abort, daemon=True)
-        thread.start()
-        thread.join(2.0)
-        if thread.is_alive() and connection is not None:
-            with contextlib.suppress(OSError):  # closed already
-                connection.shutdown(socket.SHUT_RDWR)
+
+class _Wire:
+    """A connection: pieces out, PDUs in. Whatever fails closes it."""
+
+    def __init__(self, connected: socket.socket, timeout_s: float) -> None:
+        self._socket = connected
+        self._timeout_s = timeout_s
+        self._together = not isinstance(connected, ssl.SSLSocket)
+        self.open = True
+
+    def send(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Send all. Raises Lost."""
+        try:
+            self._socket.settimeout(self._timeout_s)
+            if not self._together:
+                for piece in pieces:
+                    self._socket.sendall(piece)
+                return
+            for at in range(0, len(pieces), PIECES):
+                self._send_together(pieces[at : at + PIECES])
+        except TimeoutError as error:
+            self.close()
+            raise Lost("timeout", "the peer takes no more data") from error
+        except OSError as error:
+            self.close()
+            raise Lost("aborted", "the peer ended the association in mid-object") from error
+
+    def pdu(self, until: float) -> tuple[int, bytes]:
+        """Read the next: its type and body. Raises Lost."""
+        kind, length = pdu.HEADER.unpack(self._read(pdu.HEADER.size, until))
+        if length > ANSWER_BYTES:
+            self.close()
+            raise Lost("aborted", f"the peer announced a PDU of {length} bytes")
+        return kind, self._read(length, until)
+
+    def close(self) -> None:
+        """Close it, whatever its state."""
+        self.open = False
+        self._socket.close()
+
+    def _send_together(self, pieces: Sequence[bytes | memoryview]) -> None:
+        sent = self._socket.sendmsg(pieces)
+        for piece in pieces:
+            if sent < len(piece):
+                self._socket.sendall(piece[sent:])
+            sent = max(0, sent - len(piece))
+
+    def _read(self, count: int, until: float) -> bytes:
+        data = bytearray()
+        try:
+            while len(data) < count:
+                self._socket.settimeout(max(0.001, until - time.monotonic()))
+                if self._together:
+                    self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                part = self._socket.recv(count - len(data))
+                if not part:
+                    raise ConnectionResetError
+                data += part
+        except TimeoutError as error:
+            self.close()
+            raise Lost("timeout", "the peer did not answer in time") from error
+        except OSError as error:
+            self.close()
+            raise Lost("aborted", "the peer ended the association before it answered") from error
+        return bytes(data)
+
+
+def _fill(file: FileIO, view: memoryview) -> int:
+    """Read until the view is full or the file ends; how many bytes."""
+    count = 0
+    while count < len(view) and (read := file.readinto(view[count:])):
+        count += read
+    return count

@@ -19,7 +19,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from venturi.config.schema import Accept, Node, Peer
 from venturi.dataset.uids import printable
 from venturi.log import get_logger
-from venturi.receive.tls import bound, fingerprint
+from venturi.upper_layer.tls import bound, fingerprint
 
 Address = IPv4Address | IPv6Address
 Resolver = Callable[[str], frozenset[Address]]

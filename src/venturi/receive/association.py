@@ -17,13 +17,13 @@ from typing import Protocol
 from venturi.dataset.uids import printable
 from venturi.errors import Malformed
 from venturi.log import get_logger
-from venturi.receive import pdu
 from venturi.receive.admission import Admitted
 from venturi.receive.messages import Caller, Messages
 from venturi.receive.negotiation import negotiate, unsuitable
 from venturi.receive.p_data import PData
 from venturi.receive.port import StoreHandler
 from venturi.receive.states import TABLE, Action, Event, State
+from venturi.upper_layer import pdu
 
 log = get_logger()
 

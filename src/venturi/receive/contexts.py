@@ -15,8 +15,8 @@ from venturi.dataset.syntaxes import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     lookup,
 )
+from venturi.upper_layer.command import VERIFICATION
 
-VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT = "1.2.840.10008.1.20."
 COMMITMENT_PUSH = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model (PS3.4 Annex J)."""

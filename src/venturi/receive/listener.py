@@ -24,7 +24,7 @@ from venturi.receive.admission import (
 from venturi.receive.association import Association
 from venturi.receive.port import StoreHandler
 from venturi.receive.seats import Seats
-from venturi.receive.tls import context
+from venturi.upper_layer.tls import acceptor
 
 log = get_logger()
 
@@ -61,7 +61,7 @@ class Receiver:
     ) -> None:
         self.handler = handler
         self.pdu_bytes, self.timeout_s = node.limits.pdu_bytes, node.limits.timeout_s
-        self.tls = context(node.tls) if node.tls is not None else None
+        self.tls = acceptor(node.tls) if node.tls is not None else None
         self._admission, self._seats = admission, seats
         self._sock, self._stop = sock, stop
         self._running: set[Association] = set()

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from venturi.dataset.uids import tolerable_uid
 from venturi.errors import Malformed
-from venturi.receive import command
-from venturi.receive.contexts import COMMITMENT_PUSH, VERIFICATION, is_storage
+from venturi.receive.contexts import COMMITMENT_PUSH, is_storage
 from venturi.receive.negotiation import Context
 from venturi.receive.port import Store, StoreHandler, StoreRequest
+from venturi.upper_layer import command
 
 COMMAND_BYTES = 65536
 """The largest command set."""
@@ -124,7 +124,7 @@ class Messages:
             if not has_dataset:
                 self.end_dataset()
         elif field == command.C_ECHO_RQ and not has_dataset:
-            if self._contexts.get(self._context_id, Context("", "")).abstract_syntax != VERIFICATION:
+            if self._contexts.get(self._context_id, Context("", "")).abstract_syntax != command.VERIFICATION:
                 raise Malformed("a C-ECHO-RQ on a presentation context that is not for Verification")
             response = command.echo_response(command.number(found, command.MESSAGE_ID))
             self._answer(command.p_data_tf(self._context_id, response))

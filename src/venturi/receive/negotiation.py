@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from venturi.config.schema import Accept
 from venturi.dataset.syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
-from venturi.receive import pdu
-from venturi.receive.contexts import COMMITMENT_PUSH, VERIFICATION, choose, is_storage, welcome
+from venturi.receive.contexts import COMMITMENT_PUSH, choose, is_storage, welcome
+from venturi.upper_layer import pdu
+from venturi.upper_layer.command import VERIFICATION
 
 STORAGE_INFORMATION = bytes((2, 0, 0, 0, 0, 0))
 """Level of support 2 (full), of digital signatures 0 (unspecified), element coercion 0 (none)."""

@@ -6,7 +6,7 @@ several fragments are moved together, over the headers between them, and handed 
 
 from venturi.errors import Malformed
 from venturi.receive.messages import Messages
-from venturi.receive.pdu import VALUE
+from venturi.upper_layer.pdu import VALUE
 
 
 class PData:

@@ -1,8 +1,7 @@
-"""TLS on the accepting side: 1.2 and later, mutual, with the cipher suites of PS3.15 B.12 (BCP 195).
+"""TLS: 1.2 and later, mutual, with the cipher suites of PS3.15 B.12 (BCP 195).
 
-Certificates are read when a receiver starts, so a SIGHUP takes new ones; a file that can't be used is a ConfigError,
-and then nothing changes. A handshake runs in the association's own thread, with a deadline: nobody waits for who is
-silent.
+Certificates are read when a role starts, so a SIGHUP takes new ones; a file that can't be used is a ConfigError, and
+then nothing changes.
 """
 
 import hashlib
@@ -17,12 +16,26 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: forward secrecy and authenticated encryption, by elliptic curves; those of 1.3 all have both."""
 
 
-def context(tls: Tls) -> ssl.SSLContext:
+def acceptor(tls: Tls) -> ssl.SSLContext:
+    """For who is called. Raises ConfigError."""
+    made = _context(tls, ssl.PROTOCOL_TLS_SERVER)
+    made.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    return made
+
+
+def requestor(tls: Tls, *, by_name: bool) -> ssl.SSLContext:
+    """For who calls; ``by_name``: the peer's certificate must be for the host that is called. Raises ConfigError."""
+    made = _context(tls, ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = by_name
+    return made
+
+
+def _context(tls: Tls, protocol: int) -> ssl.SSLContext:
     """Read the node's certificate and key, and who signs its peers'. Raises ConfigError."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made = ssl.SSLContext(protocol)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     made.set_ciphers(CIPHERS)
-    made.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    made.options |= ssl.OP_NO_RENEGOTIATION
     made.verify_mode = ssl.CERT_REQUIRED
     try:
         made.load_cert_chain(tls.certificate, tls.key, password=_no_password)

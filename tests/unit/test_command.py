@@ -11,7 +11,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import decode
 
 from venturi.errors import Malformed
-from venturi.receive import command
+from venturi.upper_layer import command
 
 UIDS = st.from_regex(r"\A[1-9][0-9]{0,8}(\.[1-9][0-9]{0,8}){1,5}\Z").map(UID)
 NUMBERS = st.integers(0, 0xFFFF)

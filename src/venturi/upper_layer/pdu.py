@@ -222,5 +222,26 @@ def abort(source: int, reason: int) -> bytes:
     return HEADER.pack(ABORT, 4) + bytes((0, 0, source, reason))
 
 
+RELEASE = HEADER.pack(RELEASE_RQ, 4) + bytes(4)
 RELEASED = HEADER.pack(RELEASE_RP, 4) + bytes(4)
-"""An A-RELEASE-RP (PS3.8 9.3.7)."""
+"""An A-RELEASE-RQ and -RP (PS3.8 9.3.6, 9.3.7)."""
+
+
+def fragment(context_id: int, length: int, *, of_command: bool, last: bool) -> bytes:
+    """The headers of a P-DATA-TF of one fragment of a message, whose ``length`` bytes follow (PS3.8 9.3.5, E.2)."""
+    control = of_command | last << 1
+    return HEADER.pack(P_DATA_TF, length + VALUE.size) + VALUE.pack(length + 2, context_id, control)
+
+
+def fragments(body: bytes) -> Iterator[tuple[bool, bool, bytes]]:
+    """Those in the body of a P-DATA-TF: whether of a command, whether its last, and the bytes. Raises Malformed."""
+    at = 0
+    while at < len(body):
+        if at + VALUE.size > len(body):
+            raise Malformed("a presentation data value ends in its header")
+        length, _, control = VALUE.unpack_from(body, at)
+        end = at + 4 + length
+        if length < 2 or end > len(body):
+            raise Malformed("a presentation data value of a length that can't be")
+        yield bool(control & 1), bool(control & 2), body[at + VALUE.size : end]
+        at = end

@@ -7,15 +7,19 @@ dataset, which costs more than everything else that is done about a small image.
 import struct
 
 from venturi.errors import Malformed
-from venturi.receive.contexts import VERIFICATION
+from venturi.upper_layer import pdu
+
+VERIFICATION = "1.2.840.10008.1.1"
+"""The SOP class of a C-ECHO (PS3.4 A.4)."""
 
 SOP_CLASS, FIELD, MESSAGE_ID, RESPONDED_TO = 0x0002, 0x0100, 0x0110, 0x0120
 DATASET_TYPE, STATUS, SOP_INSTANCE = 0x0800, 0x0900, 0x1000
 REQUESTED_SOP_CLASS, REQUESTED_SOP_INSTANCE = 0x0003, 0x1001
 C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_ECHO_RSP, C_CANCEL_RQ = 0x0001, 0x8001, 0x0030, 0x8030, 0x0FFF
 N_ACTION_RQ, N_ACTION_RSP = 0x0130, 0x8130
-NO_DATASET = 0x0101
-"""Command Data Set Type (0000,0800) where none follows."""
+PRIORITY, ERROR_COMMENT = 0x0700, 0x0902
+A_DATASET, NO_DATASET = 0x0001, 0x0101
+"""Command Data Set Type (0000,0800) where a dataset follows, and where none does."""
 
 _ELEMENT = struct.Struct("<HHI")
 _NUMBER = struct.Struct("<H")
@@ -55,6 +59,28 @@ def response(field: int, message_id: int, status: int, sop_class: str, sop_insta
     return _set(_response(sop_class, field, message_id, status) + _text(SOP_INSTANCE, sop_instance))
 
 
+def store_request(message_id: int, sop_class: str, sop_instance: str) -> bytes:
+    """Make a C-STORE-RQ of medium priority (PS3.7 9.3.1.1). UIDs are ASCII."""
+    return _set(
+        b"".join(
+            (
+                _text(SOP_CLASS, sop_class),
+                _short(FIELD, C_STORE_RQ),
+                _short(MESSAGE_ID, message_id),
+                _short(PRIORITY, 0),
+                _short(DATASET_TYPE, A_DATASET),
+                _text(SOP_INSTANCE, sop_instance),
+            )
+        )
+    )
+
+
+def echo_request(message_id: int) -> bytes:
+    """Make a C-ECHO-RQ (PS3.7 9.3.5.1)."""
+    parts = _short(FIELD, C_ECHO_RQ), _short(MESSAGE_ID, message_id), _short(DATASET_TYPE, NO_DATASET)
+    return _set(_text(SOP_CLASS, VERIFICATION) + b"".join(parts))
+
+
 def echo_response(message_id: int) -> bytes:
     """Make a C-ECHO-RSP that says Success (PS3.7 9.3.5.2)."""
     return _set(_response(VERIFICATION, C_ECHO_RSP, message_id, 0))
@@ -79,7 +105,7 @@ def _set(elements: bytes) -> bytes:
 
 def p_data_tf(context_id: int, command: bytes) -> bytes:
     """Put a command set that fits one fragment into its PDU (PS3.8 9.3.5)."""
-    return struct.pack(">BBIIBB", 4, 0, len(command) + 6, len(command) + 2, context_id, 3) + command
+    return pdu.fragment(context_id, len(command), of_command=True, last=True) + command
 
 
 def _short(element: int, value: int) -> bytes:

@@ -24,8 +24,8 @@ from pynetdicom.presentation import PresentationContext
 from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from venturi.dataset.uids import tolerable_uid
 from venturi.errors import Malformed
-from venturi.receive import pdu
 from venturi.receive.negotiation import STORAGE_INFORMATION, negotiate, unsuitable
+from venturi.upper_layer import pdu
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 VERIFICATION, FIND = "1.2.840.10008.1.1", "1.2.840.10008.5.1.4.1.2.2.1"
