@@ -7,51 +7,19 @@ import socket
 import ssl
 import subprocess
 import time
-from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
+from integration.authority import Authority
 from integration.nodes import Node, config_text, running
-from integration.peers import need, run, sample
+from integration.peers import run, sample
 from integration.receiving import receiving
 from unit.associations import request_pdu
 from venturi.config.schema import Limits, Peer, Tls
 from venturi.errors import ConfigError
 from venturi.upper_layer import pdu, tls
-
-
-@dataclass
-class Authority:
-    """Signs certificates in a folder."""
-
-    folder: Path
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir(exist_ok=True)
-        self._openssl(
-            "req", "-x509", *self._key("ca"), "-subj", "/CN=Test CA", "-days", "2", "-out", self.of("ca")
-        )
-
-    def of(self, name: str) -> Path:
-        return self.folder / f"{name}.pem"
-
-    def key(self, name: str) -> Path:
-        return self.folder / f"{name}.key"
-
-    def sign(self, name: str) -> Path:
-        request = self.folder / f"{name}.csr"
-        self._openssl("req", *self._key(name), "-subj", f"/CN={name}", "-out", request)
-        by = ("-CA", self.of("ca"), "-CAkey", self.key("ca"), "-CAcreateserial", "-days", "2")
-        self._openssl("x509", "-req", "-in", request, *by, "-out", self.of(name))
-        return self.of(name)
-
-    def _key(self, name: str) -> tuple[str | Path, ...]:
-        return ("-newkey", "rsa:2048", "-nodes", "-keyout", self.key(name))
-
-    def _openssl(self, *arguments: str | Path) -> None:
-        subprocess.run([need("openssl"), *map(str, arguments)], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID
-from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ, C_STORE_RSP, DIMSEMessage
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.dsutils import decode
+from pynetdicom.pdu import P_DATA_TF
 
 from venturi.errors import Malformed
-from venturi.upper_layer import command
+from venturi.upper_layer import command, pdu
 
 UIDS = st.from_regex(r"\A[1-9][0-9]{0,8}(\.[1-9][0-9]{0,8}){1,5}\Z").map(UID)
 NUMBERS = st.integers(0, 0xFFFF)
 
 
-def encoded(message: C_STORE_RQ | C_STORE_RSP, primitive: C_STORE) -> bytes:
+def encoded(message: DIMSEMessage, primitive: C_STORE | C_ECHO) -> bytes:
     """The command set as pynetdicom writes it."""
     message.primitive_to_message(primitive)
     first = next(iter(message.encode_msg(1, 16384)))
@@ -41,6 +42,40 @@ def test_a_request_of_pynetdicom_is_read(sop_class: UID, sop_instance: UID, mess
         sop_class,
         sop_instance,
     )
+
+
+@given(UIDS, UIDS, st.integers(1, 0xFFFF))
+def test_our_requests_are_byte_for_byte_pynetdicoms(
+    sop_class: UID, sop_instance: UID, message_id: int
+) -> None:
+    request = C_STORE()
+    request.MessageID, request.Priority = message_id, 0
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sop_class, sop_instance
+    request.DataSet = BytesIO(b"\0\0")
+    message = C_STORE_RQ()
+    message.command_set.CommandDataSetType = 1
+    assert command.store_request(message_id, str(sop_class), str(sop_instance)) == encoded(message, request)
+    echo = C_ECHO()
+    echo.MessageID = message_id
+    echo.AffectedSOPClassUID = UID(command.VERIFICATION)
+    assert command.echo_request(message_id) == encoded(C_ECHO_RQ(), echo)
+
+
+@given(st.binary(max_size=50), st.booleans(), st.booleans(), st.integers(0, 127))
+def test_a_fragment_is_what_pynetdicom_reads(data: bytes, of_command: bool, last: bool, number: int) -> None:
+    whole = pdu.fragment(2 * number + 1, len(data), of_command=of_command, last=last) + data
+    read = P_DATA_TF()
+    read.decode(whole)
+    (item,) = read.presentation_data_value_items
+    assert (item.presentation_context_id, item.presentation_data_value) == (
+        2 * number + 1,
+        bytes((of_command | last << 1,)) + data,
+    )
+    body = whole[pdu.HEADER.size :]
+    assert list(pdu.fragments(body + body)) == [(of_command, last, data)] * 2
+    for cut in range(1, len(body)):
+        with pytest.raises(Malformed):
+            list(pdu.fragments(body[:cut]))
 
 
 @given(UIDS, UIDS, NUMBERS, st.sampled_from([0x0000, 0xA700, 0xA900, 0xC000, 0x0117]))

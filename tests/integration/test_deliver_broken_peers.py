@@ -1,0 +1,258 @@
+"""Peers that stall, break off, or say what no peer should: each parcel gets its receipt in time, nothing stays open."""
+
+import contextlib
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from integration.test_deliver import Node, peer, within
+from unit.associations import CT, EXPLICIT
+from venturi.deliver.dicom import Dicom, echo
+from venturi.deliver.port import Ending
+from venturi.model import Envelope
+from venturi.upper_layer import command, pdu
+
+Script = Callable[[socket.socket], None]
+TIMEOUT_S = 1.0
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    made = Node(tmp_path)
+    yield made
+    made.close()
+
+
+@contextlib.contextmanager
+def scripted(script: Script) -> Iterator[int]:
+    """A peer that does that with each connection; its port."""
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client, contextlib.suppress(OSError):
+                script(client)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def exactly(client: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        part = client.recv(count - len(data))
+        if not part:
+            raise ConnectionResetError
+        data += part
+    return data
+
+
+def one_pdu(client: socket.socket) -> tuple[int, bytes]:
+    kind, length = pdu.HEADER.unpack(exactly(client, 6))
+    return kind, exactly(client, length)
+
+
+def accept(client: socket.socket, most_bytes: int = 16384) -> None:
+    """Accept every context that is proposed."""
+    request = pdu.read_request(one_pdu(client)[1])
+    contexts = tuple((one.id, 0, one.transfer_syntaxes[0]) for one in request.contexts)
+    client.sendall(pdu.accept(request, pdu.Answer(contexts, most_bytes, "1.2.3", "TEST")))
+
+
+def whole_message(client: socket.socket) -> None:
+    """Read a C-STORE-RQ with its dataset."""
+    while True:
+        kind, body = one_pdu(client)
+        assert kind == pdu.P_DATA_TF
+        if any(last and not of_command for of_command, last, _ in pdu.fragments(body)):
+            return
+
+
+def response(message_id: int = 1, status: int = 0, field: int = command.C_STORE_RSP) -> bytes:
+    return command.p_data_tf(1, command.response(field, message_id, status, CT, "1.2.3"))
+
+
+def then(*words: bytes, dripping_s: float = 0.0, stay_s: float = 5.0) -> Script:
+    """Accept, read an object, and say that."""
+
+    def script(client: socket.socket) -> None:
+        accept(client)
+        whole_message(client)
+        for word in words:
+            for at in range(len(word)) if dripping_s else (0,):
+                client.sendall(word[at : at + 1] if dripping_s else word)
+                time.sleep(dripping_s)
+        client.settimeout(stay_s)
+        while client.recv(65536):
+            pass
+
+    return script
+
+
+def instead(*words: bytes, stay_s: float = 5.0) -> Script:
+    """Say that instead of an A-ASSOCIATE-AC."""
+
+    def script(client: socket.socket) -> None:
+        one_pdu(client)
+        for word in words:
+            client.sendall(word)
+        client.settimeout(stay_s)
+        while client.recv(65536):
+            pass
+
+    return script
+
+
+def in_the_middle(of: int, how: str) -> Script:
+    """Accept, read so many bytes, and then: abort, reset, close, or stall."""
+
+    def script(client: socket.socket) -> None:
+        accept(client, most_bytes=0)
+        exactly(client, of)
+        if how == "abort":
+            client.sendall(pdu.abort(pdu.ABORT_BY_USER, 0))
+        if how == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if how == "stall":
+            time.sleep(TIMEOUT_S + 1.5)
+
+    return script
+
+
+def garbage_accept(client: socket.socket) -> None:
+    request = pdu.read_request(one_pdu(client)[1])
+    whole = pdu.accept(request, pdu.Answer(((1, 0, EXPLICIT),), 16384, "1.2.3", "TEST"))
+    client.sendall(whole[:80] + b"\xff" * (len(whole) - 80))
+
+
+ENDLESS = pdu.fragment(1, 60000, of_command=True, last=False) + bytes(60000)
+DATASET = pdu.fragment(1, 2, of_command=False, last=True) + bytes(2)
+AC_HEAD = pdu.HEADER.pack(pdu.ACCEPT, 4 << 20)
+BROKEN: dict[str, Script] = {
+    "closes at once": lambda client: None,
+    "half an answer to the request": instead(b"\2\0\0\0"),
+    "4 MiB of an answer announced": instead(AC_HEAD),
+    "an answer that is none": instead(pdu.HEADER.pack(pdu.ACCEPT, 70) + bytes(70)),
+    "an answer of broken items": garbage_accept,
+    "an unknown PDU": instead(b"\x63\0\0\0\0\4abcd"),
+    "data before an answer": instead(response()),
+    "aborts the request": instead(pdu.abort(0, 0)),
+    "silent": instead(),
+    "no response": then(),
+    "half a response": then(response()[:30]),
+    "a dripping response": then(response(), dripping_s=0.2),
+    "4 GiB announced": then(b"\4\0\xff\xff\xff\xff"),
+    "a fragment longer than its PDU": then(b"\4\0\0\0\0\6\0\0\0\x20\1\3"),
+    "no command set": then(pdu.fragment(1, 5, of_command=True, last=True) + b"\0\0\0\0\0"),
+    "a response to another message": then(response(message_id=2)),
+    "another command": then(response(field=command.C_ECHO_RSP)),
+    "an endless command": then(*[ENDLESS] * 20),
+    "a dataset and nothing else": then(*[DATASET] * 20),
+    "releases instead": then(pdu.RELEASE),
+    "aborts instead": then(pdu.abort(2, 0)),
+    "an A-ASSOCIATE-RJ instead": then(pdu.reject(1, 1, 1)),
+    "aborts in mid-object": in_the_middle(100_000, "abort"),
+    "resets in mid-object": in_the_middle(100_000, "reset"),
+    "closes in mid-object": in_the_middle(100_000, "close"),
+    "takes no more": in_the_middle(100_000, "stall"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_peer_that_breaks_off_or_stalls_gets_it_later(node: Node, how: str) -> None:
+    size = 8 << 20 if "mid-object" in how or "takes" in how else 100_000  # more than socket buffers hold
+    large = node.intake.create(
+        Envelope(CT, "1.2.3", EXPLICIT, "CT1", "VENTURI", "ct", "127.0.0.1", time.time())
+    )
+    large.write(os.urandom(size))
+    parcel = node.parcel(large.commit())
+    before = descriptors()
+    with scripted(BROKEN[how]) as port:
+        began = time.monotonic()
+        (receipt,) = Dicom(peer(port), "VENTURI", within(TIMEOUT_S)).deliver([parcel])
+        took_s = time.monotonic() - began
+    assert receipt.ending is Ending.LATER, receipt
+    assert receipt.status in {"aborted", "timeout"}, receipt
+    assert receipt.detail
+    assert took_s < 2 * TIMEOUT_S + 3, "each phase has its deadline, however it is dripped"
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("most_bytes", [1, 7, 128, 4096, 16383, 65537, 1 << 20, 0])
+def test_fragments_are_even_and_no_longer_than_the_peer_takes(node: Node, most_bytes: int) -> None:
+    data = os.urandom(40_002 if most_bytes > 100 else 1002)
+    draft = node.intake.create(Envelope(CT, "1.2.3", EXPLICIT, "CT1", "VENTURI", "ct", "127.0.0.1", 1.0))
+    draft.write(data)
+    parcel = node.parcel(draft.commit())
+    got = bytearray()
+    lengths: list[int] = []
+
+    def script(client: socket.socket) -> None:
+        accept(client, most_bytes)
+        last = False
+        while not last:
+            _, body = one_pdu(client)
+            ((of_command, last_of_it, part),) = pdu.fragments(body)
+            if not of_command:
+                lengths.append(len(body))
+                got.extend(part)
+            last = last_of_it and not of_command
+        client.sendall(response())
+        assert one_pdu(client)[0] == pdu.RELEASE_RQ
+        client.sendall(pdu.RELEASED)
+
+    with scripted(script) as port:
+        (receipt,) = Dicom(peer(port), "VENTURI", within(10)).deliver([parcel])
+    assert (receipt.ending, receipt.status) == (Ending.DELIVERED, "0000")
+    assert bytes(got) == data
+    assert all(length % 2 == 0 for length in lengths)
+    assert max(lengths) <= max(most_bytes or 131072, 8), "a fragment has at least two bytes"
+    assert max(lengths) <= 131072
+
+
+def test_an_echo_that_is_not_answered_is_not_ok() -> None:
+    def script(client: socket.socket) -> None:
+        accept(client)
+        one_pdu(client)
+
+    with scripted(script) as port:
+        said = echo(peer(port), "VENTURI", within(TIMEOUT_S))
+    assert not said.ok
+    assert "aborted" in said.detail
+
+
+def test_what_the_peer_accepts_by_another_name_is_not_used(node: Node) -> None:
+    """A context that was answered with a transfer syntax that was not proposed (PS3.8 9.3.3.2) can't be meant."""
+    draft = node.intake.create(Envelope(CT, "1.2.3", EXPLICIT, "CT1", "VENTURI", "ct", "127.0.0.1", 1.0))
+    draft.write(bytes(100))
+    parcel = node.parcel(draft.commit())
+
+    def script(client: socket.socket) -> None:
+        request = pdu.read_request(one_pdu(client)[1])
+        contexts = tuple((one.id, 0, "1.2.840.10008.1.2.4.90") for one in request.contexts)
+        client.sendall(pdu.accept(request, pdu.Answer((*contexts, (77, 0, EXPLICIT)), 16384, "1.2.3", "T")))
+        one_pdu(client)
+
+    with scripted(script) as port:
+        (receipt,) = Dicom(peer(port), "VENTURI", within(TIMEOUT_S)).deliver([parcel])
+    assert (receipt.ending, receipt.status) == (Ending.REFUSED, "no-context")
