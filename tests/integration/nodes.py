@@ -14,7 +14,7 @@ from typing import Any
 
 from venturi.cli.status import fields
 from venturi.console.port import Glance
-from venturi.ledger.port import Filter
+from venturi.ledger.port import Filter, InstanceRow
 from venturi.ledger.sql import SqlLedger, open_ledger
 
 CONFIG = """\
@@ -59,8 +59,10 @@ def venturi(*args: str | Path, timeout_s: float = 120) -> subprocess.CompletedPr
 class Node:
     """A running node."""
 
-    def __init__(self, folder: Path, text: str) -> None:
+    def __init__(self, folder: Path, text: str, *only: str) -> None:
+        """``only``: these roles."""
         self.folder = folder
+        self.only = [word for role in only for word in ("--only", role)]
         self.config = folder / "venturi.yaml"
         self.log = folder / "venturi.log"
         self.config.write_text(text)
@@ -72,7 +74,9 @@ class Node:
         state.unlink(missing_ok=True)
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "venturi", "run", "-c", str(self.config)], stderr=log, stdout=log
+                [sys.executable, "-m", "venturi", "run", "-c", str(self.config), *self.only],
+                stderr=log,
+                stdout=log,
             )
         self.until(lambda: state.exists() or self.process.poll() is not None, 90)
         assert self.process.poll() is None, self.log.read_text()[-3000:]
@@ -125,6 +129,14 @@ class Node:
             ledger.close()
         return sorted(map(dataclasses.asdict, rows), key=lambda row: row["id"])
 
+    def instances(self, sop_instance_uid: str = "") -> list[InstanceRow]:
+        """What the ledger says was received, newest first."""
+        ledger = self._ledger()
+        try:
+            return ledger.instances(Filter(sop_instance_uid=sop_instance_uid, limit=1 << 20))
+        finally:
+            ledger.close()
+
     def _ledger(self) -> SqlLedger:
         return open_ledger(f"sqlite:///{self.folder / 'data' / 'ledger.db'}", migrate=False)
 
@@ -149,9 +161,9 @@ class Node:
 
 
 @contextlib.contextmanager
-def running(folder: Path, text: str | None = None) -> Iterator[Node]:
-    """A node that runs in a folder while the test does."""
-    node = Node(folder, text or config_text())
+def running(folder: Path, text: str | None = None, *only: str) -> Iterator[Node]:
+    """A node that runs in a folder while the test does; all of it, or only these roles."""
+    node = Node(folder, text or config_text(), *only)
     node.start()
     try:
         yield node

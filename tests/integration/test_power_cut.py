@@ -5,64 +5,28 @@ cut does. The control is the same node with every sync made a no-op: it must los
 tell.
 """
 
-import contextlib
-import fcntl
 import hashlib
-import os
-import struct
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from integration.disks import cut, image, loop, need_root
 from integration.nodes import Node, config_text
-from integration.peers import dataset_bytes, need, sample
+from integration.peers import dataset_bytes, sample
 from integration.test_receive import CT, EXPLICIT, associate, send
 from venturi.spool.local import LocalSpool
 
-SHUTDOWN, NOLOGFLUSH = 0x8004587D, 2
-"""EXT4_IOC_SHUTDOWN, and XFS_IOC_GOINGDOWN, which is the same number."""
 OBJECTS = 40
-
-
-@contextlib.contextmanager
-def mounted(image: Path, where: Path) -> Iterator[None]:
-    where.mkdir(exist_ok=True)
-    done = subprocess.run(
-        ["mount", "-o", "loop", str(image), str(where)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        words = f"a loop device can't be mounted here: {done.stderr.strip()}"
-        pytest.skip(words)
-    try:
-        yield
-    finally:
-        Node.until(
-            lambda: subprocess.run(["umount", str(where)], capture_output=True, check=False).returncode == 0,
-            30,
-        )
-
-
-def cut(where: Path) -> None:
-    """Cut the power of a mounted file system."""
-    descriptor = os.open(where, os.O_RDONLY)
-    try:
-        fcntl.ioctl(descriptor, SHUTDOWN, struct.pack("I", NOLOGFLUSH))
-    finally:
-        os.close(descriptor)
 
 
 def kept(tmp_path: Path, corpus: Path, file_system: str, *, syncs: bool) -> tuple[set[str], set[str]]:
     """SOP instances that were acknowledged before the cut, and those that are whole after it."""
-    image, where = tmp_path / "disk", tmp_path / "mnt"
-    with image.open("wb") as file:
-        file.truncate(400 << 20)
-    subprocess.run([need(f"mkfs.{file_system}"), "-q", str(image)], check=True)
+    need_root()
+    disk, where = image(tmp_path / "disk", file_system, 400), tmp_path / "mnt"
     data = dataset_bytes(sample(corpus, "CT_small.dcm"))
     mark = data.index(b"1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322")
     acknowledged = set()
-    with mounted(image, where):
+    with loop(where, disk):
         folder = tmp_path / "node"
         folder.mkdir()
         text = config_text().replace("data: ./data", f"data: {where}/data\n  limits: {{min_free: 1%}}")
@@ -89,7 +53,7 @@ def kept(tmp_path: Path, corpus: Path, file_system: str, *, syncs: bool) -> tupl
         finally:
             node.process.kill()
             node.process.wait()
-    with mounted(image, where):
+    with loop(where, disk):
         spool = LocalSpool(where / "data" / "spool")
         whole = {
             one.envelope.sop_instance_uid
@@ -99,7 +63,6 @@ def kept(tmp_path: Path, corpus: Path, file_system: str, *, syncs: bool) -> tupl
     return acknowledged, whole
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system and cut its power")
 @pytest.mark.parametrize("file_system", ["ext4", "xfs"])
 def test_what_was_acknowledged_survives_a_power_cut_and_the_control_does_not(
     tmp_path: Path, corpus: Path, file_system: str
