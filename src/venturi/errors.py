@@ -25,7 +25,11 @@ class SpoolFull(Temporary):
 
 
 class SpoolFailed(Permanent):
-    """The storage under the spool failed (an fsync returned an error): intake must stop until a person looks."""
+    """The storage under the spool failed (an fsync returned an error): the process takes nothing more.
+
+    A receiver is started anew when the storage has shown that it works: each object is synced for itself, so what a
+    failed sync took was never acknowledged.
+    """
 
 
 class Damaged(Permanent):

@@ -48,6 +48,8 @@ BACKLOG = 512
 NICE = 10
 JANITOR_S = 60.0
 WAKE_S = 5.0
+STORAGE_RETRY_S = 2.0
+"""How often a receiver whose storage has failed looks whether it works again."""
 
 
 def ledger_url(config: Config) -> str:
@@ -67,6 +69,13 @@ def spool_of(config: Config) -> Spool:
     from venturi.spool.local import LocalSpool
 
     return LocalSpool(config.node.data / "spool")
+
+
+def free_fraction(config: Config) -> float:
+    """Of the spool's space or inodes, whichever is scarcer; a disk that can't be written is no obstacle."""
+    from venturi.spool import local
+
+    return local.free_fraction(config.node.data)
 
 
 def owner_name(role: str, pid: int | None = None) -> str:
@@ -293,7 +302,10 @@ def role_specs(config: Config, wanted: tuple[str, ...]) -> list[RoleSpec]:
 
 
 def receive(start: Start, connection: Connection) -> None:
-    """Accept associations and store what they send."""
+    """Accept associations and store what they send.
+
+    When the storage has failed, reject until it works again, and then end, so as to be started anew.
+    """
     from venturi.receive.admission import Admission
     from venturi.receive.c_store import CStore
     from venturi.receive.listener import serve
@@ -314,12 +326,26 @@ def receive(start: Start, connection: Connection) -> None:
         policies = {name: peer.accept for name, peer in config.peers.items()}
         handler = CStore(intake, recorder, spool, limits, policies)
         admission = Admission(config.node, config.peers)
+        threading.Thread(target=end_when_mended, args=(handler.failed, spool, stop), daemon=True).start()
         connection.send("ready")
         watch_parent(connection, stop)
         serve(socket.socket(fileno=start.listener), handler, admission, config.node, stop, seats)
     finally:
         recorder.stop()
         intake.close()
+
+
+def end_when_mended(failed: threading.Event, spool: Spool, stop: threading.Event) -> None:
+    """Wait until the storage has failed and works again, and set ``stop``."""
+    failed.wait()
+    while not stop.wait(STORAGE_RETRY_S):
+        try:
+            spool.intake().close()  # another receiver's part: it makes files and syncs folders
+        except (Temporary, Permanent, OSError) as error:
+            log.error("storage still fails", error=str(error))
+            continue
+        log.warning("storage works again: this receiver ends, to be started anew")
+        stop.set()
 
 
 def transcode(start: Start, connection: Connection) -> None:

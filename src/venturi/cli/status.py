@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         print("nothing here yet: the node has not run on", config.node.data)
         return 1
     ledger = node.ledger_of(config)
-    glance = Glance(ledger.totals(), node.spool_of(config).free_fraction())
+    glance = Glance(ledger.totals(), node.free_fraction(config))
     ledger.close()
     if args.json:
         print(as_json(fields(glance, running)))

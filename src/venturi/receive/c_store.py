@@ -11,7 +11,7 @@ disk becomes the status that ``finish`` returns (PS3.4 B.2.3, PS3.7 Annex C), an
     (0122       the presentation context is not for storage: see ``messages``)
 
 After ``SpoolFailed`` this process takes nothing more (a failed fsync says nothing about what the disk holds);
-a restart tries anew.
+a restart tries anew: ``failed`` says that one is needed.
 """
 
 import re
@@ -72,8 +72,9 @@ class CStore:
         self.policies = dict(policies or {})
         self.recorder = recorder
         self.limits = limits
+        self.failed = threading.Event()
+        """Set when the storage has failed."""
         self._spool = spool
-        self._failed = threading.Event()
         self._free_checked_at = float("-inf")
         self._free = True
 
@@ -87,11 +88,11 @@ class CStore:
 
     def working(self) -> bool:
         """Whether running associations may go on storing; the watermark does not count here."""
-        return not self._failed.is_set() and self.recorder.healthy()
+        return not self.failed.is_set() and self.recorder.healthy()
 
     def fail(self) -> None:
         """Take nothing more in this process."""
-        self._failed.set()
+        self.failed.set()
 
     def _space(self) -> bool:
         now = time.monotonic()

@@ -61,6 +61,17 @@ class LocalRenditionDraft:
             self._path.unlink()
 
 
+def free_fraction(folder: Path) -> float:
+    """Say how much is free there; see the port. Where inodes have no fixed number, space alone counts."""
+    try:
+        status = os.statvfs(folder)
+    except OSError as error:
+        raise storage_error(error, "looking at the free space") from error
+    space = status.f_bavail / status.f_blocks if status.f_blocks else 1.0
+    inodes = status.f_favail / status.f_files if status.f_files else 1.0
+    return min(space, inodes)
+
+
 class LocalSpool:
     """The spool under ``root``, which is made where it is missing."""
 
@@ -162,14 +173,8 @@ class LocalSpool:
         )
 
     def free_fraction(self) -> float:
-        """Say how much is free; see the port. Where inodes have no fixed number, space alone counts."""
-        try:
-            status = os.statvfs(self._receivers)
-        except OSError as error:
-            raise storage_error(error, "looking at the free space") from error
-        space = status.f_bavail / status.f_blocks if status.f_blocks else 1.0
-        inodes = status.f_favail / status.f_files if status.f_files else 1.0
-        return min(space, inodes)
+        """Say how much is free; see the port."""
+        return free_fraction(self._receivers)
 
     @property
     def _incoming(self) -> Path:
