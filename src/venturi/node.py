@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,7 +38,9 @@ from venturi.transcode.port import Answer, CodecRow, Crew, Job, Transcoder
 
 if TYPE_CHECKING:
     from venturi.config.schema import Config, Peer
+    from venturi.deliver.courier import Courier
     from venturi.deliver.dicom import EchoResult
+    from venturi.deliver.pace import Pace
     from venturi.supervisor import RoleSpec, Start
     from venturi.transcode.worker import Do
 
@@ -397,7 +400,6 @@ def work(connection: Connection, do: Do, transcoder: Transcoder) -> None:
 
 def deliver(start: Start, connection: Connection) -> None:
     """Hand renditions over, and remove what retention allows."""
-    from venturi.deliver.courier import Courier
     from venturi.deliver.housekeeping import adopt, put_right
     from venturi.deliver.retention import sweep_once
 
@@ -405,9 +407,11 @@ def deliver(start: Start, connection: Connection) -> None:
     stop = stop_event()
     ledger, spool = ledger_of(config), spool_of(config)
     owner = owner_name("deliver")
+    paces = {name: pace_of(config, name) for name in config.destinations}
     couriers = [
-        Courier(name, destination_of(config, name), ledger, spool, owner=f"{owner}{name}")
+        courier
         for name in config.destinations
+        for courier in couriers_of(config, name, ledger, spool, owner, paces[name])
     ]
     bell = bell_of(config, Role.DELIVER)
 
@@ -432,28 +436,59 @@ def deliver(start: Start, connection: Connection) -> None:
                 courier.wake()
     for courier in couriers:
         courier.stop()
+    for pace in paces.values():
+        pace.stop()
     for courier in couriers:
         courier.join()
     ledger.release(owner)
 
 
-def destination_of(config: Config, name: str) -> Destination:
+def couriers_of(
+    config: Config, name: str, ledger: Ledger, spool: Spool, owner: str, pace: Pace
+) -> Iterator[Courier]:
+    """Those that deliver to one destination. Raises ConfigError."""
+    from venturi.deliver.breaker import Breaker
+    from venturi.deliver.courier import Courier
+    from venturi.deliver.retry import Backoff
+
+    wanted = config.destinations[name]
+    backoff = Backoff()
+    breaker = Breaker(name, backoff)
+
+    def open_now() -> bool:
+        now = time.localtime()
+        minute = now.tm_hour * 60 + now.tm_min
+        return not wanted.between or any(window.holds(minute) for window in wanted.between)
+
+    for number in range(getattr(wanted, "associations", 1)):
+        destination = destination_of(config, name, pace)
+        yield Courier(name, destination, ledger, spool, f"{owner}{name}/{number}", backoff, breaker, open_now)
+
+
+def pace_of(config: Config, name: str) -> Pace:
+    """How fast a destination is delivered to."""
+    from venturi.deliver.pace import Pace
+
+    return Pace(*config.destinations[name].rate)
+
+
+def destination_of(config: Config, name: str, pace: Pace | None = None) -> Destination:
     """The destination of that name. Raises ConfigError."""
     from venturi.config.schema import DicomDestination, FolderDestination
     from venturi.deliver.folder import Folder
 
     match config.destinations[name]:
         case FolderDestination() as wanted:
-            return Folder(wanted)
+            return Folder(wanted, pace)
         case DicomDestination() as wanted:
-            return peer_destination(config, wanted.dicom, wanted.calling_ae or config.node.ae_title[0])
+            return peer_destination(config, wanted.dicom, wanted.calling_ae or config.node.ae_title[0], pace)
 
 
-def peer_destination(config: Config, name: str, calling_ae: str) -> Destination:
+def peer_destination(config: Config, name: str, calling_ae: str, pace: Pace | None = None) -> Destination:
     """A peer as a destination. Raises ConfigError."""
     from venturi.deliver.dicom import Dicom
 
-    return Dicom(peer_of(config, name), calling_ae, config.node)
+    return Dicom(peer_of(config, name), calling_ae, config.node, pace)
 
 
 def console(start: Start, connection: Connection) -> None:

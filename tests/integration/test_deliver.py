@@ -524,10 +524,22 @@ def test_a_dead_peer_is_tried_until_it_is_back(tmp_path: Path, corpus: Path, nod
     instance = node.receive(sample(corpus, "CT_small.dcm"))
     node.decide(instance, "there", as_received(instance))
     port = free_port()
-    with courier(node, Dicom(peer(port), "VENTURI", within(5))):
+
+    class Counted(Dicom):
+        asked = 0
+
+        def probe(self) -> str:
+            self.asked += 1
+            return super().probe()
+
+    where = Counted(peer(port), "VENTURI", within(5))
+    with courier(node, where):
         (row,) = node.ledger.deliveries(Filter())
-        until(lambda: len(node.ledger.attempts(row.id)) >= 2)
+        until(lambda: where.asked >= 3)
         assert node.states() == [State.PENDING]
+        assert len(node.ledger.attempts(row.id)) == 1, (
+            "while it does not answer, it is asked, and no try is spent"
+        )
         with storescp(tmp_path / "peer", "+B", port=port):
             until(lambda: node.states() == [State.DELIVERED])
     (got,) = (tmp_path / "peer").iterdir()

@@ -29,10 +29,13 @@ from venturi.config.values import (
     Networks,
     PathOf,
     Port,
+    Rate,
+    RateOf,
     Size,
     SopClasses,
     Syntaxes,
     Whole,
+    Windows,
 )
 from venturi.model import OnFailure, Target
 from venturi.rules.condition import Condition
@@ -157,7 +160,16 @@ class OnConflict(StrEnum):
     HOLD = "hold"
 
 
-class FolderDestination(Model):
+class Pacing(Model):
+    """When and how fast a destination gets what is for it."""
+
+    rate: RateOf = Rate()
+    """At most."""
+    between: Windows = ()
+    """Only then, each day; none: always."""
+
+
+class FolderDestination(Pacing):
     """Files under a folder."""
 
     folder: PathOf
@@ -166,13 +178,15 @@ class FolderDestination(Model):
     on_conflict: OnConflict = OnConflict.KEEP_BOTH
 
 
-class DicomDestination(Model):
+class DicomDestination(Pacing):
     """A peer that takes C-STORE."""
 
     dicom: str
     """The peer's name."""
     calling_ae: AeTitle | None = None
     """The AE title we call ourselves; the node's first by default."""
+    associations: Whole = Field(default=1, ge=1, le=32)
+    """At once."""
 
 
 def _kind(value: Any) -> str | None:

@@ -22,6 +22,10 @@ Network = IPv4Network | IPv6Network
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_RATE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*(?:(kbit|Mbit|Gbit)/s|/(s|min|h))")
+_BITS = {"kbit": 1e3, "Mbit": 1e6, "Gbit": 1e9}
+_PER = {"s": 1.0, "min": 60.0, "h": 3600.0}
+_WINDOW = re.compile(r"(\d{1,2}):([0-5]\d)\s*-\s*(\d{1,2}):([0-5]\d)")
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,4})?)\s*%")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -65,6 +69,56 @@ def percent_of(text: str) -> float:
     if not match or float(match[1]) > 100:
         raise ValueError(f"{text!r} is not a percentage: write 0% to 100%, such as 10%")
     return float(match[1]) / 100
+
+
+class Rate(NamedTuple):
+    """How fast something may go; None: as fast as it can."""
+
+    objects_per_s: float | None = None
+    bytes_per_s: float | None = None
+
+
+def rate_of(text: str) -> Rate:
+    """From ``5/s``, ``30/min``, ``100 Mbit/s``, ``512 kbit/s``, or two of them: ``5/s, 100 Mbit/s``."""
+    found = Rate()
+    for part in text.split(","):
+        match = _RATE.fullmatch(part.strip())
+        if not match or not float(match[1]):
+            raise ValueError(
+                f"{text!r} is not a rate: write 5/s, 30/min, 100 Mbit/s or 512 kbit/s, or two: 5/s, 100 Mbit/s"
+            )
+        if match[2]:
+            found = found._replace(bytes_per_s=float(match[1]) * _BITS[match[2]] / 8)
+        else:
+            found = found._replace(objects_per_s=float(match[1]) / _PER[match[3]])
+    return found
+
+
+class Window(NamedTuple):
+    """A part of each day, in minutes after midnight, local time; it may go over midnight."""
+
+    start: int
+    end: int
+
+    def holds(self, minute: int) -> bool:
+        """Whether a minute of the day is in it."""
+        if self.start < self.end:
+            return self.start <= minute < self.end
+        return minute >= self.start or minute < self.end
+
+    def __str__(self) -> str:
+        """As it is written."""
+        return "-".join(f"{at // 60:02}:{at % 60:02}" for at in self)
+
+
+def window_of(text: str) -> Window:
+    """From ``20:00-06:00``."""
+    match = _WINDOW.fullmatch(text.strip())
+    if match:
+        start, end = int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])
+        if start < 1440 and end <= 1440 and start != end:
+            return Window(start, end)
+    raise ValueError(f"{text!r} is no time of the day: write FROM-TO such as 20:00-06:00")
 
 
 def whole_of(text: str) -> int:
@@ -207,4 +261,6 @@ Networks = Annotated[tuple[AnyNetwork, ...], BeforeValidator(one_or_many)]
 Names = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
 SopClasses = Annotated[tuple[Annotated[str, from_text(sop_class_of)], ...], BeforeValidator(one_or_many)]
 Syntaxes = Annotated[tuple[Annotated[str, from_text(syntax_uid)], ...], BeforeValidator(one_or_many)]
+RateOf = Annotated[Rate, from_text(rate_of)]
+Windows = Annotated[tuple[Annotated[Window, from_text(window_of)], ...], BeforeValidator(one_or_many)]
 Numbers = Annotated[tuple[Number, ...], BeforeValidator(one_or_many)]

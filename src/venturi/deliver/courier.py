@@ -1,6 +1,8 @@
-"""Takes one destination's deliveries from the ledger to the destination: one thread, one queue, one breaker.
+"""Takes one destination's deliveries from the ledger to the destination: a thread, its queue, its breaker, its hours.
 
-A destination that is down slows nobody else. Receipts are recorded right behind the deliveries (see ``behind.py``),
+A destination that is down slows nobody else. Several couriers may serve one, with a ``Destination`` each.
+
+Receipts are recorded right behind the deliveries (see ``behind.py``),
 so that a crash repeats at most the delivery in hand and those of the last moment. Nothing ends a courier but
 ``stop``: what is unexpected is logged once, the deliveries concerned are tried later, and it goes on.
 """
@@ -8,9 +10,10 @@ so that a crash repeats at most the delivery in hand and those of the last momen
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from venturi.behind import Behind
+from venturi.deliver.breaker import BREAK_S, Breaker
 from venturi.deliver.port import Destination, Ending, Parcel, Receipt
 from venturi.deliver.retry import Backoff
 from venturi.errors import Damaged
@@ -29,8 +32,8 @@ PACE_S = 0.03
 """After a look that did not find a whole batch: a few more may come, and a look costs as much for one as for all."""
 LEASED_S = 0.5
 """The shortest sleep, when what is due is in other hands."""
-BREAK_S = 60.0
-"""The longest pause after batches of which nothing arrived: so soon a destination that is back is noticed."""
+HOURS_S = 20.0
+"""How often is looked whether its hours have begun."""
 
 
 class Courier:
@@ -44,8 +47,13 @@ class Courier:
         spool: Spool,
         owner: str,
         backoff: Backoff | None = None,
+        breaker: Breaker | None = None,
+        hours: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``owner`` names the leases of this courier and must be its own."""
+        """``owner`` names the leases of this courier and must be its own; couriers of one destination share a breaker.
+
+        ``hours``: whether anything may be delivered now.
+        """
         self.name = name
         self._destination = destination
         self._ledger = ledger
@@ -56,7 +64,8 @@ class Courier:
         self._backoff = backoff if backoff is not None else Backoff()
         self._stop = threading.Event()
         self._rung = threading.Event()
-        self._failures = 0
+        self._breaker = breaker if breaker is not None else Breaker(name, self._backoff)
+        self._hours = hours
         self._thread = threading.Thread(target=self._run, name=f"courier {name}", daemon=True)
 
     def start(self) -> None:
@@ -77,18 +86,29 @@ class Courier:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        failures = 0
         while not self._stop.is_set():
             try:
-                jobs = self._ledger.claim_deliveries(self.name, self._owner, BATCH, LEASE_S)
+                if not self._hours():
+                    self._stop.wait(HOURS_S)
+                    continue
+                batch = BATCH
+                if not self._breaker.closed:
+                    if not self._there():
+                        continue
+                    batch = 1
+                jobs = self._ledger.claim_deliveries(self.name, self._owner, batch, LEASE_S)
                 if jobs:
                     self._work(jobs)
                 else:
                     self._sleep()
-                if len(jobs) < BATCH:
+                    failures = 0
+                if len(jobs) < batch:
                     self._stop.wait(PACE_S)
             except Exception:  # the ledger failed: nothing is lost, and it may be back soon
                 log.exception("courier can't reach the ledger; it goes on later", destination=self.name)
-                self._pause()
+                failures += 1
+                self._stop.wait(min(BREAK_S, self._backoff.delay_s(failures, random.random())))  # noqa: S311 - jitter
         try:
             self._destination.close()
             self._ledger.release(self._owner)
@@ -101,14 +121,25 @@ class Courier:
         self._rung.wait(wait_s)
         self._rung.clear()
 
-    def _pause(self) -> None:
-        """Break off after a failure that concerns all deliveries: not even a ring shortens this."""
-        self._failures += 1
-        self._stop.wait(min(BREAK_S, self._backoff.delay_s(self._failures, random.random())))  # noqa: S311 - jitter
+    def _there(self) -> bool:
+        """Whether a destination that took nothing may be tried again: not before its pause is over, and it says so."""
+        due = self._ledger.next_due(self.name)
+        if due is None or due > time.time():
+            self._sleep()  # there is nothing to ask for
+            return False
+        if self._stop.wait(self._breaker.wait_s()):  # not even a ring shortens this
+            return False
+        with self._breaker.asking:
+            if self._breaker.closed or self._breaker.wait_s():
+                return self._breaker.closed  # another one has asked meanwhile
+            why = self._destination.probe()
+            if why:
+                self._breaker.failed(why)
+            return not why
 
     def _work(self, jobs: Sequence[Job]) -> None:
         waiting = {job.id: job for job in jobs}
-        arrived = False
+        arrived, why = False, "unexpected"
         parcels: list[Parcel] = []
         with Behind(self._write, self._renew, LEASE_S / 3) as recording:
             try:
@@ -121,7 +152,10 @@ class Courier:
                 receipts = iter(self._destination.deliver(parcels)) if parcels else iter(())
                 for receipt in receipts:
                     recording.put((waiting.pop(receipt.delivery), receipt))
-                    arrived = arrived or receipt.ending is not Ending.LATER
+                    if receipt.ending is not Ending.LATER:
+                        arrived = True
+                        self._breaker.worked()
+                    why = f"{receipt.status}: {receipt.detail}"
                     if self._stop.is_set() or recording.failed:
                         close = getattr(receipts, "close", None)
                         if close is not None:
@@ -134,10 +168,8 @@ class Courier:
                 for job in waiting.values():
                     detail = f"unexpected {type(error).__name__}; the log has more"
                     recording.put((job, Receipt(job.id, Ending.LATER, "error", detail)))
-        if arrived or not parcels:
-            self._failures = 0
-        else:
-            self._pause()
+        if parcels and not arrived:
+            self._breaker.failed(why)
 
     def _renew(self) -> None:
         """Keep the leases alive."""

@@ -24,6 +24,7 @@ from venturi.deliver.dicom_scu import (
     Requestor,
     Secured,
 )
+from venturi.deliver.pace import Pace
 from venturi.deliver.port import Ending, Parcel, Receipt
 from venturi.deliver.status import judge
 from venturi.errors import ConfigError, Malformed
@@ -56,9 +57,10 @@ class _Plan:
 class Dicom:
     """One peer as a destination."""
 
-    def __init__(self, peer: Peer, calling_ae: str, node: Node) -> None:
+    def __init__(self, peer: Peer, calling_ae: str, node: Node, pace: Pace | None = None) -> None:
         """Raises ConfigError for a peer without a host, or whose only AE title is ``*``."""
         self._requestor = requestor(peer, calling_ae, node)
+        self._pace = pace if pace is not None else Pace()
 
     def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
         """Send each parcel; see the port. Receipts come in the parcels' order within each association."""
@@ -78,6 +80,16 @@ class Dicom:
             del plans[: len(batch)]
             while batch:  # an association that is lost takes the parcel in hand with it, and only that
                 yield from self._associate(batch)
+
+    def probe(self) -> str:
+        """Ask for a C-ECHO; see the port. A peer that associates is there, whatever it says of Verification."""
+        try:
+            self._requestor.echo()
+        except NotAssociated as error:
+            return "" if error.status == NO_CONTEXT else f"{error.status}: {error}"
+        except Lost as error:
+            return f"{error.status}: {error}"
+        return ""
 
     def close(self) -> None:
         """Nothing is held open between batches."""
@@ -105,7 +117,8 @@ class Dicom:
                     yield _receipt(plan.parcel, began, Ending.REFUSED, NO_CONTEXT, words)
                     continue
                 try:
-                    status, comment = association.store(item)
+                    self._pace.object()
+                    status, comment = association.store(item, self._pace.bytes)
                 except FileDamaged as error:
                     yield _receipt(plan.parcel, began, Ending.REFUSED, "damaged", str(error))
                 except Lost as error:

@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -258,14 +258,17 @@ class OpenAssociation:
         status, _ = self._answer(command.C_ECHO_RSP, self._timeout_s)
         return status
 
-    def store(self, item: Object) -> tuple[int, str]:
-        """Send one object: the peer's status and comment. Raises Lost, FileDamaged; then it is not alive."""
+    def store(self, item: Object, pace: Callable[[int], None] = lambda _: None) -> tuple[int, str]:
+        """Send one object: the peer's status and comment. Raises Lost, FileDamaged; then it is not alive.
+
+        ``pace`` is told how many bytes are to be sent, and returns when they may.
+        """
         self._message_id = self._message_id % 65535 + 1
         context_id = self._ids[item.context]
         request = command.store_request(self._message_id, item.context.sop_class_uid, item.sop_instance_uid)
         try:
             with item.path.open("rb", buffering=0) as file:
-                self._send(file, item, context_id, command.p_data_tf(context_id, request))
+                self._send(file, item, context_id, command.p_data_tf(context_id, request), pace)
         except OSError as error:
             self.abort()
             raise Lost("unreadable", f"the file can't be read: {error.strerror}") from error
@@ -291,7 +294,9 @@ class OpenAssociation:
                 self._wire.send([pdu.abort(pdu.ABORT_BY_USER, pdu.NOT_SPECIFIED)])
         self._wire.close()
 
-    def _send(self, file: FileIO, item: Object, context_id: int, request: bytes) -> None:
+    def _send(
+        self, file: FileIO, item: Object, context_id: int, request: bytes, pace: Callable[[int], None]
+    ) -> None:
         """Send a request and its dataset. Raises Lost, FileDamaged, OSError (of the file)."""
         if not item.size_bytes or os.fstat(file.fileno()).st_size - item.offset != item.size_bytes:
             raise FileDamaged(f"{item.sop_instance_uid}: the file has not the size it had")
@@ -308,6 +313,7 @@ class OpenAssociation:
                 fragment = data[at : at + self._fragment_bytes]
                 last = not left and at + len(fragment) == len(data)
                 pieces += (pdu.fragment(context_id, len(fragment), of_command=False, last=last), fragment)
+            pace(len(data))
             self._wire.send(pieces)
             pieces = []
 

@@ -25,6 +25,7 @@ from venturi.config.schema import FolderDestination
 from venturi.config.template import PathTemplate, Values
 from venturi.dataset import part10
 from venturi.dataset.facts import FileHeader, read_header
+from venturi.deliver.pace import Pace
 from venturi.deliver.port import Ending, Parcel, Receipt
 from venturi.errors import Malformed, Permanent
 
@@ -51,8 +52,9 @@ class NameTaken(Permanent):
 class Folder:
     """One folder destination."""
 
-    def __init__(self, config: FolderDestination) -> None:
+    def __init__(self, config: FolderDestination, pace: Pace | None = None) -> None:
         """The configuration has been checked when it was loaded. The folder itself need not be there yet."""
+        self._pace = pace if pace is not None else Pace()
         self._root = config.folder
         self._template = PathTemplate(config.path)
         self._on_conflict = config.on_conflict
@@ -82,6 +84,16 @@ class Folder:
                 done.cancel()
             wait(waiting)  # what is in hand is finished, and found there the next time
 
+    def probe(self) -> str:
+        """Look whether a file can be written; see the port."""
+        try:
+            path = self._incoming() / f"probe-{os.urandom(8).hex()}.part"
+            path.touch()
+            path.unlink()
+        except OSError as error:
+            return _words(error)
+        return ""
+
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown()
@@ -90,6 +102,8 @@ class Folder:
         return [self._stored(parcel) for parcel in parcels]
 
     def _stored(self, parcel: Parcel) -> Receipt:
+        self._pace.object()
+        self._pace.bytes(parcel.outcome.size_bytes)
         began = time.monotonic()
         ending, status, detail = self._store(parcel)
         return Receipt(parcel.delivery, ending, status, detail, duration_s=time.monotonic() - began)
@@ -114,12 +128,7 @@ class Folder:
         except NameTaken as error:
             return Ending.REFUSED, "conflict", str(error)
         except OSError as error:
-            word = errno.errorcode.get(error.errno or 0, "OSError")
-            return (
-                Ending.LATER,
-                word,
-                f"the folder can't be written: {error.strerror or type(error).__name__}",
-            )
+            return Ending.LATER, errno.errorcode.get(error.errno or 0, "OSError"), _words(error)
         return Ending.DELIVERED, "", f"{where}{note}"
 
     def _incoming(self) -> Path:
@@ -179,6 +188,10 @@ class Folder:
             if self._on_conflict == HOLD:
                 raise NameTaken(f"{relative} is there with other bytes")
         raise NameTaken(f"{relative} and its second names are there with other bytes")
+
+
+def _words(error: OSError) -> str:
+    return f"the folder can't be written: {error.strerror or type(error).__name__}"
 
 
 def _values(header: FileHeader, meta: part10.FileMeta) -> Values:

@@ -56,5 +56,8 @@ class Destination(Protocol):
     def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
         """Hand over each, yielding exactly one receipt for each parcel as soon as it is certain, in any order."""
 
+    def probe(self) -> str:
+        """Ask whether it would take anything at all: why not, in words without PHI; empty where it would."""
+
     def close(self) -> None:
         """Release what is held open."""

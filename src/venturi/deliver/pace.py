@@ -1,0 +1,37 @@
+"""How fast one destination is sent to: objects and bytes a second, over all its associations."""
+
+import threading
+import time
+
+
+class Pace:
+    """Keeps its callers waiting; what was not used earlier is not saved up. Safe to use from many threads."""
+
+    def __init__(self, objects_per_s: float | None = None, bytes_per_s: float | None = None) -> None:
+        """None: as fast as it goes."""
+        self._objects_per_s, self._bytes_per_s = objects_per_s, bytes_per_s
+        self._next_object = self._next_byte = 0.0
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def object(self) -> None:
+        """Wait until another object may begin."""
+        if self._objects_per_s is not None:
+            with self._lock:
+                now = time.monotonic()
+                wait_s = max(0.0, self._next_object - now)
+                self._next_object = now + wait_s + 1 / self._objects_per_s
+            self._stopped.wait(wait_s)
+
+    def bytes(self, count: int) -> None:
+        """Wait until so many more may be sent."""
+        if self._bytes_per_s is not None:
+            with self._lock:
+                now = time.monotonic()
+                wait_s = max(0.0, self._next_byte - now)
+                self._next_byte = now + wait_s + count / self._bytes_per_s
+            self._stopped.wait(wait_s)
+
+    def stop(self) -> None:
+        """Let everybody go on at once from now on: what is in hand is to be finished."""
+        self._stopped.set()

@@ -1,0 +1,174 @@
+"""Couriers: what one destination does is no other's business, and a destination gets no more than it should at once."""
+
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from integration.nodes import Node as RunningNode
+from integration.nodes import config_text, running
+from integration.peers import need, run, sample, storescp
+from integration.test_deliver import SOON, Node, as_received, peer, until, within
+from venturi.deliver.breaker import Breaker
+from venturi.deliver.courier import Courier
+from venturi.deliver.dicom import Dicom
+from venturi.deliver.pace import Pace
+from venturi.deliver.port import Ending, Parcel, Receipt
+from venturi.ledger.port import State
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    made = Node(tmp_path)
+    yield made
+    made.close()
+
+
+class Counting:
+    """A destination that is down until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.up = self.reachable = False
+        self.batches: list[int] = []
+        self.asked = 0
+
+    def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
+        self.batches.append(len(parcels))
+        for parcel in parcels:
+            yield Receipt(parcel.delivery, Ending.DELIVERED if self.up else Ending.LATER, "test")
+
+    def probe(self) -> str:
+        self.asked += 1
+        return "" if self.reachable else "not there"
+
+    def close(self) -> None:
+        pass
+
+
+def deliveries(node: Node, corpus: Path, count: int) -> None:
+    for _ in range(count):
+        instance = node.receive(sample(corpus, "CT_small.dcm"))
+        node.decide(instance, "there", as_received(instance))
+
+
+def test_a_destination_that_is_down_is_asked_and_then_tried_with_one_object(node: Node, corpus: Path) -> None:
+    deliveries(node, corpus, 40)
+    where = Counting()
+    couriers = [
+        Courier("there", where, node.ledger, node.spool, f"test/{number}", SOON, breaker)
+        for breaker in [Breaker("there", SOON)]
+        for number in range(2)
+    ]
+    for courier in couriers:
+        courier.start()
+    try:
+        until(lambda: where.asked >= 4)
+        first = list(where.batches)
+        assert len(first) <= 2, "at most one batch of each courier before it was noticed"
+        where.reachable = True
+        until(lambda: len(where.batches) >= len(first) + 2)
+        assert set(where.batches[len(first) :]) == {1}
+        where.up = True
+        until(lambda: node.states() == [State.DELIVERED] * 40)
+    finally:
+        for courier in couriers:
+            courier.stop()
+        for courier in couriers:
+            courier.join(30)
+
+
+def test_outside_its_hours_a_destination_gets_nothing(node: Node, corpus: Path) -> None:
+    deliveries(node, corpus, 3)
+    where = Counting()
+    where.up = True
+    begun = threading.Event()
+    courier = Courier("there", where, node.ledger, node.spool, "test", SOON, hours=begun.is_set)
+    courier.start()
+    time.sleep(0.5)
+    courier.wake()
+    time.sleep(0.3)
+    assert where.batches == []
+    courier.stop()
+    courier.join(30)
+    begun.set()
+    courier = Courier("there", where, node.ledger, node.spool, "test", SOON, hours=begun.is_set)
+    courier.start()
+    until(lambda: node.states() == [State.DELIVERED] * 3)
+    courier.stop()
+    courier.join(30)
+
+
+def test_a_slow_link_is_sent_no_more_than_its_rate(tmp_path: Path, node: Node, corpus: Path) -> None:
+    parcels = [node.parcel(node.receive(sample(corpus, "CT_small.dcm")), delivery=at) for at in range(4)]
+    size = parcels[0].outcome.size_bytes
+    with storescp(tmp_path / "peer", "+B") as port:
+        for pace, least_s in ((Pace(bytes_per_s=size * 10), 0.3), (Pace(objects_per_s=10), 0.3)):
+            began = time.monotonic()
+            receipts = list(Dicom(peer(port), "VENTURI", within(10), pace).deliver(parcels))
+            assert time.monotonic() - began >= least_s
+            assert [one.ending for one in receipts] == [Ending.DELIVERED] * 4
+
+
+def counts(node: RunningNode) -> set[tuple[str, str, int]]:
+    return {(one["destination"], one["state"], one["count"]) for one in node.status()["deliveries"]}
+
+
+@pytest.fixture
+def black_hole() -> Iterator[str]:
+    """An address behind which a firewall drops everything, in a network namespace."""
+    ip, nft = need("ip"), need("nft")
+    name, here, there = "venturi-hole", "10.213.7.1", "10.213.7.2"
+
+    def do(*words: str) -> None:
+        subprocess.run(words, check=True, capture_output=True)
+
+    def undo() -> None:
+        subprocess.run([ip, "netns", "del", name], check=False, capture_output=True)
+        subprocess.run([ip, "link", "del", "venturi-h0"], check=False, capture_output=True)
+
+    undo()
+    try:
+        do(ip, "netns", "add", name)
+        do(ip, "link", "add", "venturi-h0", "type", "veth", "peer", "name", "venturi-h1", "netns", name)
+        do(ip, "addr", "add", f"{here}/24", "dev", "venturi-h0")
+        do(ip, "link", "set", "venturi-h0", "up")
+        do(ip, "netns", "exec", name, ip, "addr", "add", f"{there}/24", "dev", "venturi-h1")
+        do(ip, "netns", "exec", name, ip, "link", "set", "venturi-h1", "up")
+        do(ip, "netns", "exec", name, nft, "add table inet hole")
+        do(
+            *(ip, "netns", "exec", name, nft),
+            "add chain inet hole input { type filter hook input priority 0; policy drop; }",
+        )
+        yield there
+    except subprocess.CalledProcessError as error:
+        pytest.fail(f"no network namespace: {error.stderr!r}")
+    finally:
+        undo()
+
+
+def test_a_black_hole_keeps_neither_intake_nor_its_neighbour(
+    tmp_path: Path, corpus: Path, black_hole: str
+) -> None:
+    source = tmp_path / "sent"
+    source.mkdir()
+    for number in range(20):
+        shutil.copy(sample(corpus, "CT_small.dcm"), source / f"{number}.dcm")
+    with storescp(tmp_path / "peer", "+B", "-uf") as port:
+        text = config_text(
+            peers=f"""\
+  hole: {{ae_title: HOLE, host: {black_hole}, port: 104}}
+  good: {{ae_title: ANY-SCP, host: 127.0.0.1, port: {port}}}""",
+            destinations="  hole: {dicom: hole, associations: 2}\n  good: {dicom: good, associations: 2}",
+            to=", hole, good",
+        )
+        (tmp_path / "node").mkdir()
+        with running(tmp_path / "node", text) as node:
+            for _ in range(2):
+                sent = run("storescu", "-aec", "VENTURI", "+sd", "127.0.0.1", str(node.port), source)
+                assert sent.returncode == 0, sent.stderr
+            done = {("archive", "delivered", 40), ("good", "delivered", 40), ("hole", "pending", 40)}
+            until(lambda: counts(node) == done, 60)
