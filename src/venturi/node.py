@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 log = get_logger()
 
 ROLES = ("receive", "transcode", "deliver", "console")
-BACKLOG = 512
+BACKLOG = 4096
 NICE = 10
 JANITOR_S = 60.0
 WAKE_S = 5.0

@@ -1,6 +1,7 @@
 """Receiving from real senders: what is acknowledged is in the spool, byte for byte, and nothing else is."""
 
 import hashlib
+import re
 import socket
 import struct
 import time
@@ -24,6 +25,7 @@ from unit.associations import request_pdu, store
 from venturi.config.schema import Limits, Peer
 from venturi.errors import SpoolFailed
 from venturi.model import Instance
+from venturi.receive.listener import UNASSOCIATED_PER_HOST
 from venturi.spool.intake import LocalDraft
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -538,3 +540,41 @@ def test_a_connection_that_says_nothing_does_not_keep_others_out(tmp_path: Path)
         association.release()
         for one in silent:
             one.close()
+
+
+@pytest.mark.parametrize("every_s", [0.0, 60.0], ids=["while it runs", "at its stop"])
+def test_connections_without_a_word_are_counted_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], every_s: float
+) -> None:
+    def counts() -> list[int]:
+        said.append("".join(capsys.readouterr()))
+        lines = [line for line in "".join(said).splitlines() if "connections without a word" in line]
+        return [int(re.findall(r"count\D*(\d+)", line)[0]) for line in lines]
+
+    said: list[str] = []
+    monkeypatch.setattr("venturi.receive.listener.TELL_EVERY_S", every_s)
+    with receiving(tmp_path, limits=Limits(min_free=0.0, timeout_s=1)) as receiver:
+        for _ in range(20):
+            socket.create_connection(("127.0.0.1", receiver.port)).close()
+        with socket.create_connection(("127.0.0.1", receiver.port)) as silent:
+            silent.settimeout(10)
+            assert silent.recv(1) == b""
+        if not every_s:
+            until(lambda: sum(counts()) == 21)
+    assert sum(counts()) == 21
+    assert not every_s or len(counts()) <= 2
+
+
+def test_so_are_those_of_one_host_that_are_too_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with receiving(tmp_path, limits=Limits(min_free=0.0, timeout_s=20)) as receiver:
+        at, many = ("127.0.0.1", receiver.port), UNASSOCIATED_PER_HOST + 20
+        silent = [socket.create_connection(at) for _ in range(many)]
+        for one in silent[:20]:
+            one.settimeout(10)
+            assert one.recv(1) == b""
+        for one in silent:
+            one.close()
+    lines = [line for line in "".join(capsys.readouterr()).splitlines() if "don't associate" in line]
+    assert 1 <= len(lines) <= 2

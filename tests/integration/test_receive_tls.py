@@ -123,6 +123,26 @@ def test_nobody_waits_for_a_silent_handshake(tmp_path: Path, corpus: Path, autho
         assert silent[1].recv(100) == b"", "it is closed at its deadline"
 
 
+def test_who_is_silent_is_counted_and_who_is_not_has_a_line(
+    tmp_path: Path, authority: Authority, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        receiving(tmp_path, limits=LIMITS, tls=node_tls(authority)) as receiver,
+        contextlib.ExitStack() as stack,
+    ):
+        peers = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", receiver.port))) for _ in range(3)
+        ]
+        peers[0].sendall(b"\x16\x03\x01")
+        peers[1].shutdown(socket.SHUT_WR)
+        for peer in peers:
+            peer.settimeout(LIMITS.timeout_s + 2)
+            peer.recv(100)
+    said = "".join(capsys.readouterr())
+    assert said.count("TLS refused") == 1
+    assert said.count("connections without a word") >= 1
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_it_speaks_tls_1_2_and_1_3(tmp_path: Path, authority: Authority, version: ssl.TLSVersion) -> None:
     client = ssl.create_default_context(cafile=authority.of("ca"))

@@ -60,6 +60,14 @@ def test_however_the_network_cuts_it(cuts: list[int], size: int) -> None:
     assert host.stored == objects
 
 
+@pytest.mark.parametrize("size", range(992, 1009))
+def test_the_buffer_grows_while_an_object_comes(size: int) -> None:
+    """And wherever that cuts a header."""
+    host, data = Host(), bytes(range(256)) * 400
+    play(host, request_pdu() + store(data, size=size) + RELEASE)
+    assert host.stored == [data]
+
+
 def test_an_echo_is_answered_on_its_context_only() -> None:
     host = Host()
     verification = request_pdu([("1.2.840.10008.1.1", [EXPLICIT]), (CT, [EXPLICIT])])
@@ -194,12 +202,17 @@ def ended_s(running: Association, began: float) -> float:
 @pytest.mark.parametrize(
     "sent", [b"", b"\1\0\0", request_pdu()[:100]], ids=["nothing", "half a header", "half"]
 )
-def test_a_request_that_does_not_come_is_waited_for_until_its_deadline(sent: bytes) -> None:
+def test_a_request_that_does_not_come_is_waited_for_until_its_deadline(
+    sent: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     host, began = Host(timeout_s=0.4), time.monotonic()
     with connected(host) as (peer, running):
         peer.sendall(sent)
         assert 0.3 < ended_s(running, began) < 2
         assert peer.recv(100) == b""
+        assert running.silent is not bool(sent)
+    said = "".join(capsys.readouterr())
+    assert ("its request was not complete in time" in said) is bool(sent), "who says nothing is counted"
 
 
 def test_a_request_that_drips_is_not_waited_for_longer() -> None:
@@ -263,6 +276,7 @@ def test_one_that_has_not_yet_begun_just_ends() -> None:
         running.ask_to_abort()
         assert ended_s(running, began) < 5
         assert peer.recv(100) == b""
+        assert not running.silent, "that was us"
 
 
 def test_a_peer_that_reads_no_answers_does_not_hold_it_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +304,7 @@ def test_its_buffer_goes_when_it_is_over() -> None:
     try:
         tracemalloc.start()
         for _ in range(20):
-            play(Host(), request_pdu() + store(b"abc") + RELEASE)
+            play(Host(), request_pdu() + store(bytes(50_000), whole=False) + RELEASE)
         held = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()

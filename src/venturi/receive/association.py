@@ -1,6 +1,7 @@
 """One association as acceptor, in one thread: the state machine, and P-DATA straight from the socket to the handler.
 
-Nothing is collected but the request: one buffer, filled by ``recv_into`` and parsed as it comes, is for everything. A
+Nothing is collected but the request: one buffer, filled by ``recv_into`` and parsed as it comes, is for everything; it
+is small until a peer fills it. A
 deadline is absolute for each phase: the request must be complete so soon after the connection, each PDU so soon
 after it began, the next one must begin so soon after the last, and a peer that is to close must do so. What is
 announced too long, comes out of its time or can't be read ends the association before it is read (PS3.8 9.2).
@@ -27,7 +28,8 @@ from venturi.upper_layer import pdu
 
 log = get_logger()
 
-BUFFER_BYTES = 1 << 18
+FIRST_BYTES, BUFFER_BYTES = 1 << 14, 1 << 18
+"""What an association begins with, and what it gets when there is more to read than that holds."""
 REQUEST_BYTES = 1 << 18
 """The longest request: 120 storage classes with every transfer syntax that pynetdicom knows take 148 kB."""
 CONTROL_BYTES = 65536
@@ -93,17 +95,19 @@ class Association(threading.Thread):
         """See ``Seats``; its host's business."""
         self.hung_up = False
         """Whether it was told to end by its host."""
+        self.silent = False
+        """Whether it is over without a word from its peer, who was not told to go."""
         self.began_at = time.monotonic()
         self._host = host
         self._socket = client
         self._state = State.AWAITING_REQUEST
         self._messages: Messages | None = None
         self._data: PData | None = None
-        self._asked_to_abort = False
+        self._heard = self._asked_to_abort = False
         self._deaf = False
         """What follows can't be understood, and need not be."""
         self._until = self.began_at + host.timeout_s
-        self._view = memoryview(bytearray(BUFFER_BYTES))
+        self._view = memoryview(bytearray(FIRST_BYTES))
         self._rest = 0
         """Bytes at its beginning that are not taken yet: a part of a header."""
         self._kind = 0
@@ -171,6 +175,7 @@ class Association(threading.Thread):
                 if self._messages is not None and self._messages.abandon():
                     log.warning("association ended in mid-object", **self.identity())
             finally:  # whatever is said or not: nothing stays open, and the seat is free
+                self.silent = not self._heard and not self.hung_up
                 self.hang_up()
                 self._socket.close()
                 # They know us, and so would keep the buffer until Python looks for cycles.
@@ -189,12 +194,15 @@ class Association(threading.Thread):
         """Begin TLS, until the deadline of the request. A peer that does not is told by an alert, and left."""
         self._socket.settimeout(self._host.timeout_s)
         try:
+            self._heard = bool(self._socket.recv(1, socket.MSG_PEEK))
+            self._socket.settimeout(max(0.001, self._until - time.monotonic()))
             secured = tls.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
             self._socket = secured
             secured.do_handshake()
         except OSError as error:  # SSLError and TimeoutError, too
             why = (error.reason if isinstance(error, ssl.SSLError) else None) or type(error).__name__
-            log.warning("TLS refused", why=why, **self.identity())
+            if self._heard:
+                log.warning("TLS refused", why=why, **self.identity())
             self._state = State.IDLE
             return
         self.certificate = secured.getpeercert(binary_form=True) or b""
@@ -215,6 +223,7 @@ class Association(threading.Thread):
             asked = self._asked_to_abort and self._state is State.ESTABLISHED
             self._act(Event.ABORT_ASKED if asked else Event.CONNECTION_CLOSED)
             return
+        self._heard = True
         # Many senders leave Nagle on and so wait for our acknowledgement; the option does not last.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         between = not self._rest and self._between_pdus()
@@ -227,7 +236,10 @@ class Association(threading.Thread):
             self._break(str(error), pdu.INVALID_PARAMETER)
         else:
             self._rest = end - start
-            self._view[: self._rest] = self._view[start:end]
+            rest = self._view[start:end]
+            if end == len(self._view) < BUFFER_BYTES:
+                self._view = memoryview(bytearray(BUFFER_BYTES))
+            self._view[: self._rest] = rest
             if self._state is State.ESTABLISHED:
                 now = time.monotonic()  # what we took is not the peer's time
                 self._until = now + self._host.timeout_s if between or passed else self._until + now - began
@@ -306,6 +318,8 @@ class Association(threading.Thread):
         if action in (Action.ABORT, Action.ABORT_FOR_FAULT):
             words = why or f"{event.name} in {self._state.name}"
             log.warning("association aborted", why=words, **self.identity())
+        elif event is Event.TIMER_EXPIRED and self._state is State.AWAITING_REQUEST and self._heard:
+            log.warning("no association: its request was not complete in time", address=self.address)
         match action:
             case Action.DECIDE:
                 self._decide()

@@ -5,6 +5,7 @@ process was quicker to accept is simply not there. Nothing that one peer does or
 waiting here.
 """
 
+import resource
 import select
 import socket
 import sys
@@ -28,12 +29,23 @@ from venturi.upper_layer.tls import acceptor
 
 log = get_logger()
 
-BACKLOG = 512
-"""Connections the kernel holds until they are accepted."""
+BACKLOG = 4096
+"""Connections the kernel holds until they are accepted, as far as net.core.somaxconn allows: over that it drops
+requests, and whoever asked tries again a second later."""
 CONNECTIONS = 128
-"""Of one process, associated or not."""
+"""Of one process, beside the associations that the node may have."""
+DESCRIPTORS, OWN_DESCRIPTORS = 2, 64
+"""Of a connection, with its object's file; and of the process for itself."""
 UNASSOCIATED_PER_HOST = 16
 """Over that, the oldest of that host is closed."""
+TELL_EVERY_S = 60.0
+"""How often the log is told of what anybody can have happen without end."""
+SILENT, OF_HOST, TOO_MANY, SHUT_OUT = (
+    "connections without a word",
+    "too many connections of a host that don't associate: its oldest are closed",
+    "too many connections: those that don't associate are closed",
+    "too many connections: closed",
+)
 POLL_S = 0.2
 """How soon a stop is noticed."""
 STAND_BACK_S, MOST_STAND_BACK_S = 0.0005, 0.005
@@ -64,8 +76,11 @@ class Receiver:
         self.tls = acceptor(node.tls) if node.tls is not None else None
         self._admission, self._seats = admission, seats
         self._sock, self._stop = sock, stop
+        self._most = room(node.limits.associations + CONNECTIONS)
         self._running: set[Association] = set()
         self._lock = threading.Lock()
+        self._often: dict[str, tuple[int, str]] = {}
+        """What the log is to be told of, how often it was, and from where the last time."""
 
     def run(self, drain_s: float) -> None:
         """Accept until the stop is set, then let what runs end: see ``serve``."""
@@ -73,10 +88,15 @@ class Receiver:
         self._sock.listen(BACKLOG)
         poller = select.poll()
         poller.register(self._sock, select.POLLIN)
+        tell_at = time.monotonic()
         while not self._stop.is_set():
             if poller.poll(POLL_S * 1000):
                 self._accept()
+            if self._often and time.monotonic() >= tell_at:
+                self._tell()
+                tell_at = time.monotonic() + TELL_EVERY_S
         self._drain(time.monotonic() + drain_s)
+        self._tell()
 
     def admit(self, association: Association) -> Admitted | tuple[int, int, int]:
         """See ``association.Host``."""
@@ -114,13 +134,28 @@ class Receiver:
         """An association is over."""
         if association.seats is not None:
             self._seats.free(association.seats)
+        if association.silent:
+            self._count(SILENT, association.address)
         with self._lock:
             self._running.discard(association)
+
+    def _count(self, event: str, address: str) -> None:
+        with self._lock:
+            self._often[event] = (self._often.get(event, (0, ""))[0] + 1, address)
+
+    def _tell(self) -> None:
+        with self._lock:
+            often, self._often = self._often, {}
+        for event, (count, address) in often.items():
+            say = log.info if event == SILENT else log.warning
+            say(event, count=count, last=address)
 
     def _accept(self) -> None:
         """Take what connections there are, unless a process that has fewer is quicker."""
         time.sleep(min(len(self._running) * STAND_BACK_S, MOST_STAND_BACK_S))
-        while not self._stop.is_set():
+        for _ in range(BACKLOG):  # then look up, however many there are
+            if self._stop.is_set():
+                return
             try:
                 client, address = self._sock.accept()
             except (BlockingIOError, ConnectionAbortedError):
@@ -129,7 +164,11 @@ class Receiver:
                 log.error("connection not accepted", error=str(error))
                 time.sleep(POLL_S)  # out of descriptors, most likely: the connection is still there
                 return
-            self._begin(client, str(address[0]))
+            if _gone(client):
+                client.close()
+                self._count(SILENT, str(address[0]))
+            else:
+                self._begin(client, str(address[0]))
 
     def _begin(self, client: socket.socket, host: str) -> None:
         with self._lock:
@@ -137,18 +176,16 @@ class Receiver:
                 (one for one in self._running if one.seats is None and not one.hung_up),
                 key=lambda one: one.began_at,
             )
-            full = len(self._running) >= CONNECTIONS
+            full = len(self._running) >= self._most
         of_host = [one for one in waiting if one.address == host]
         if len(of_host) >= UNASSOCIATED_PER_HOST:
-            log.warning("too many connections that don't associate: the oldest is closed", address=host)
+            self._count(OF_HOST, host)
             of_host[0].hang_up()
         elif full and waiting:
-            log.warning(
-                "too many connections: one that does not associate is closed", address=waiting[0].address
-            )
+            self._count(TOO_MANY, waiting[0].address)
             waiting[0].hang_up()
         elif full:
-            log.warning("too many connections: closed", address=host)
+            self._count(SHUT_OUT, host)
             client.close()
             return
         association = Association(self, client, host)
@@ -182,6 +219,28 @@ class Receiver:
     def _snapshot(self) -> list[Association]:
         with self._lock:
             return list(self._running)
+
+
+def room(connections: int) -> int:
+    """For how many connections, up to so many, this process has descriptors: its soft limit is raised for them."""
+    wanted = OWN_DESCRIPTORS + DESCRIPTORS * connections
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < min(wanted, hard):
+        soft = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft < wanted:
+        log.warning("too few descriptors for node.limits.associations", has=soft, wants=wanted)
+    return min(connections, max(1, (soft - OWN_DESCRIPTORS) // DESCRIPTORS))
+
+
+def _gone(client: socket.socket) -> bool:
+    """Whether the peer has hung up without a word, as load balancers do: that takes no thread."""
+    try:
+        return not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def serve(
