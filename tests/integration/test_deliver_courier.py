@@ -172,3 +172,6 @@ def test_a_black_hole_keeps_neither_intake_nor_its_neighbour(
                 assert sent.returncode == 0, sent.stderr
             done = {("archive", "delivered", 40), ("good", "delivered", 40), ("hole", "pending", 40)}
             until(lambda: counts(node) == done, 60)
+            began = time.monotonic()
+            assert node.stop() == 0
+            assert time.monotonic() - began < 15, "nobody waits for an answer that will not come"

@@ -8,7 +8,7 @@ peer or the network does is answered by the status in the receipt; nothing but a
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +59,8 @@ class Dicom:
 
     def __init__(self, peer: Peer, calling_ae: str, node: Node, pace: Pace | None = None) -> None:
         """Raises ConfigError for a peer without a host, or whose only AE title is ``*``."""
-        self._requestor = requestor(peer, calling_ae, node)
         self._pace = pace if pace is not None else Pace()
+        self._requestor = requestor(peer, calling_ae, node, self._pace.stopped)
 
     def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
         """Send each parcel; see the port. Receipts come in the parcels' order within each association."""
@@ -131,8 +131,10 @@ class Dicom:
             association.end()
 
 
-def requestor(peer: Peer, calling_ae: str, node: Node) -> Requestor:
-    """Make what opens associations to a peer. Raises ConfigError."""
+def requestor(
+    peer: Peer, calling_ae: str, node: Node, given_up: Callable[[], bool] = lambda: False
+) -> Requestor:
+    """Make what opens associations to a peer, until it is ``given_up``. Raises ConfigError."""
     called = next((title for title in peer.ae_title if title != "*"), None)
     if called is None or peer.host is None:
         raise ConfigError(["to send to a peer, it needs a host and an AE title of its own"])
@@ -140,7 +142,9 @@ def requestor(peer: Peer, calling_ae: str, node: Node) -> Requestor:
     if peer.tls and node.tls is not None:
         shown = tls.bound({called: peer}).get(called, "")
         secured = Secured(tls.requestor(node.tls, by_name=not shown), shown)
-    return Requestor(peer.host.strip("[]"), peer.port, called, calling_ae, node.limits.timeout_s, secured)
+    return Requestor(
+        peer.host.strip("[]"), peer.port, called, calling_ae, node.limits.timeout_s, secured, given_up
+    )
 
 
 def echo(peer: Peer, calling_ae: str, node: Node) -> EchoResult:

@@ -6,9 +6,11 @@ rest of its answer, and every wait has a deadline; that for an answer grows with
 """
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
+import select
 import socket
 import ssl
 import time
@@ -45,6 +47,8 @@ ANSWER_BYTES = 1 << 17
 """The longest PDU that a peer may answer with."""
 ANSWER_BYTES_PER_S = 1 << 20
 """How fast a peer is trusted to store what it received: a large object gets more time to be answered."""
+LOOK_S = 0.5
+"""How often who waits for a peer looks at its deadline, and whether anybody waits still."""
 RELEASE_S = 5.0
 """How long a peer may take to release."""
 
@@ -110,7 +114,10 @@ class Requestor:
         calling_ae: str,
         timeout_s: float,
         secured: Secured | None = None,
+        given_up: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``given_up``: whether nobody waits for an association any more; one that is established is used still."""
+        self._given_up = given_up
         self._host, self._port, self._timeout_s = host, port, timeout_s
         self._called_ae, self._calling_ae = called_ae, calling_ae
         self._secured = secured
@@ -126,7 +133,7 @@ class Requestor:
         wire = _Wire(self._connect(), self._timeout_s)
         try:
             wire.send([self._request(ids)])
-            kind, body = wire.pdu(time.monotonic() + self._timeout_s)
+            kind, body = wire.pdu(time.monotonic() + self._timeout_s, self._given_up)
             accepted, most_bytes = self._accepted(kind, body, ids)
         except Lost as error:
             wire.close()
@@ -152,9 +159,10 @@ class Requestor:
 
     def _connect(self) -> socket.socket:
         try:
-            client = socket.create_connection((self._host, self._port), self._timeout_s)
+            client = self._reach()
         except OSError as error:
             raise NotAssociated("unreachable", f"{self.where}: {error.strerror or 'timed out'}") from error
+        client.settimeout(self._timeout_s)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._secured is None:
             return client
@@ -169,6 +177,33 @@ class Requestor:
             secured.close()
             raise NotAssociated("tls", f"{self.where} has shown another certificate than it should")
         return secured
+
+    def _reach(self) -> socket.socket:
+        """Connect to the first of its addresses that answers. Raises OSError."""
+        until = time.monotonic() + self._timeout_s
+        failed: OSError = TimeoutError("timed out")
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            self._host, self._port, type=socket.SOCK_STREAM
+        ):
+            client = socket.socket(family, kind, protocol)
+            try:
+                client.setblocking(False)
+                poller = select.poll()  # select(2) fails past descriptor 1,024
+                poller.register(client, select.POLLOUT)
+                code = client.connect_ex(address)
+                while code == errno.EINPROGRESS:
+                    if time.monotonic() >= until or self._given_up():
+                        raise TimeoutError("timed out")
+                    if poller.poll(LOOK_S * 1000):
+                        code = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code:
+                    raise OSError(code, os.strerror(code))
+            except OSError as error:
+                client.close()
+                failed = error
+            else:
+                return client
+        raise failed
 
     def _request(self, ids: dict[int, Context]) -> bytes:
         """The A-ASSOCIATE-RQ (PS3.8 9.3.2)."""
@@ -376,13 +411,13 @@ class _Wire:
             self.close()
             raise Lost("aborted", "the peer ended the association in mid-object") from error
 
-    def pdu(self, until: float) -> tuple[int, bytes]:
+    def pdu(self, until: float, given_up: Callable[[], bool] = lambda: False) -> tuple[int, bytes]:
         """Read the next: its type and body. Raises Lost."""
-        kind, length = pdu.HEADER.unpack(self._read(pdu.HEADER.size, until))
+        kind, length = pdu.HEADER.unpack(self._read(pdu.HEADER.size, until, given_up))
         if length > ANSWER_BYTES:
             self.close()
             raise Lost("aborted", f"the peer announced a PDU of {length} bytes")
-        return kind, self._read(length, until)
+        return kind, self._read(length, until, given_up)
 
     def close(self) -> None:
         """Close it, whatever its state."""
@@ -396,14 +431,20 @@ class _Wire:
                 self._socket.sendall(piece[sent:])
             sent = max(0, sent - len(piece))
 
-    def _read(self, count: int, until: float) -> bytes:
+    def _read(self, count: int, until: float, given_up: Callable[[], bool]) -> bytes:
         data = bytearray()
         try:
             while len(data) < count:
-                self._socket.settimeout(max(0.001, until - time.monotonic()))
+                left_s = until - time.monotonic()
+                if left_s <= 0 or given_up():
+                    raise TimeoutError
+                self._socket.settimeout(min(left_s, LOOK_S))
                 if self._together:
                     self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-                part = self._socket.recv(count - len(data))
+                try:
+                    part = self._socket.recv(count - len(data))
+                except TimeoutError:
+                    continue
                 if not part:
                     raise ConnectionResetError
                 data += part

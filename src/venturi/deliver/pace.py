@@ -1,4 +1,4 @@
-"""How fast one destination is sent to: objects and bytes a second, over all its associations."""
+"""How fast one destination is sent to, over all its associations; and whether to make haste, since a stop waits."""
 
 import threading
 import time
@@ -31,6 +31,10 @@ class Pace:
                 wait_s = max(0.0, self._next_byte - now)
                 self._next_byte = now + wait_s + count / self._bytes_per_s
             self._stopped.wait(wait_s)
+
+    def stopped(self) -> bool:
+        """Whether a stop waits: nothing new is worth beginning."""
+        return self._stopped.is_set()
 
     def stop(self) -> None:
         """Let everybody go on at once from now on: what is in hand is to be finished."""
