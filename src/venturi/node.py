@@ -29,12 +29,14 @@ from venturi.compress.port import Order, Run
 from venturi.deliver.port import Destination, Parcel, Receipt
 from venturi.errors import ConfigError, Permanent, Temporary
 from venturi.ledger.doorbell import UnixDoorbell
-from venturi.ledger.port import Ledger, Role
+from venturi.ledger.port import Job, Ledger, Role
 from venturi.log import get_logger
+from venturi.model import Instance
 from venturi.notify import listening_socket
 from venturi.process import Child, adopt, die_with_parent, lives, stop_event, watch_parent
 from venturi.spool.port import Spool
-from venturi.transcode.port import Answer, CodecRow, Crew, Job, Transcoder
+from venturi.transcode.port import Answer, CodecRow, Crew, Transcoder
+from venturi.transcode.port import Job as CrewJob
 
 if TYPE_CHECKING:
     from venturi.config.schema import Config, Peer
@@ -135,7 +137,7 @@ def engine() -> Transcoder:
     return Engine()
 
 
-def crew(config: Config | None, workers: int, finish: Callable[[Job, Answer | Exception], None]) -> Crew:
+def crew(config: Config | None, workers: int, finish: Callable[[CrewJob, Answer | Exception], None]) -> Crew:
     """Workers for jobs of the kind ``Compress``; ``config`` has the rules for those without a target."""
     from venturi.transcode import crew as crews
 
@@ -191,6 +193,28 @@ def send(config: Config, name: str, parcels: Sequence[Parcel]) -> Iterator[Recei
     destination = peer_destination(config, name, config.node.ae_title[0])
     try:
         yield from destination.deliver(parcels)
+    finally:
+        destination.close()
+
+
+def export(
+    config: Config, folder: Path, jobs: Sequence[Job], held: Sequence[Instance], *, original: bool
+) -> Iterator[Receipt]:
+    """Copy deliveries, and instances that have none, to a folder; receipts of the latter have the number 0."""
+    from venturi.config.schema import FolderDestination
+    from venturi.deliver.export import parcel_of
+    from venturi.deliver.folder import Folder
+
+    spool = spool_of(config)
+    destination = Folder(FolderDestination(folder=folder.absolute()))
+    try:
+        wanted: list[Job | Instance] = [*jobs, *held]
+        for each in wanted:
+            parcel = parcel_of(each, spool, original=original)
+            if isinstance(parcel, Receipt):
+                yield parcel
+            else:
+                yield from destination.deliver([parcel])
     finally:
         destination.close()
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from venturi.errors import LedgerNewer, Permanent, Temporary
 from venturi.ledger import lists, schema, work
 from venturi.ledger.database import open_database
-from venturi.ledger.port import Attempt, Filter, Job, Ledger, State
+from venturi.ledger.port import Attempt, Filter, Job, Ledger, State, Verb
 from venturi.ledger.rebuild import rebuild
 from venturi.ledger.rows import instance_values, target_text, to_target
 from venturi.ledger.sql import SqlLedger, open_ledger
@@ -451,8 +451,8 @@ def test_beyond_the_bound_a_rule_that_says_hold_holds(ledger: Ledger, reason: Re
     (row,) = ledger.deliveries(Filter())
     assert (row.state, row.status, row.reason) == (State.HELD, reason.value, reason.value)
     assert "15 in frame 3" in row.detail
-    assert ledger.retry(Filter(), "op") == ledger.resend(Filter(), "op") == 0
-    assert ledger.retry(Filter(ids=(row.id,)), "op") == 1
+    assert ledger.act(Verb.RETRY, Filter(), "op") == ledger.act(Verb.RESEND, Filter(), "op") == 0
+    assert ledger.act(Verb.RETRY, Filter(ids=(row.id,)), "op") == 1
     (job,) = ledger.claim_deliveries("telerad", "d", 1, 60)
     assert job.outcome == outcome
 
@@ -566,7 +566,7 @@ def test_retry_makes_held_and_waiting_deliveries_due_now(ledger: Ledger, clock: 
     for name, state in (("held", State.HELD), ("waiting", State.PENDING), ("done", State.DELIVERED)):
         (job,) = ledger.claim_deliveries(name, "d", 1, 60)
         ledger.record([ended(job, state, due_at=clock.now + 1e6)], "d")
-    assert ledger.retry(Filter(), "anna") == 2
+    assert ledger.act(Verb.RETRY, Filter(), "anna") == 2
     assert states(ledger) == {"held": State.PENDING, "waiting": State.PENDING, "done": State.DELIVERED}
     assert [
         job.tries for name in ("held", "waiting") for job in ledger.claim_deliveries(name, "d", 1, 60)
@@ -579,7 +579,7 @@ def test_retry_touches_only_what_is_meant(ledger: Ledger) -> None:
         (job,) = ledger.claim_deliveries(name, "d", 1, 60)
         ledger.record([ended(job, State.HELD)], "d")
     ledger.hold_instance(instance(1).id, "looked at")
-    assert ledger.retry(Filter(destination="b", state="held"), "anna") == 1
+    assert ledger.act(Verb.RETRY, Filter(destination="b", state="held"), "anna") == 1
     assert states(ledger) == {"a": State.HELD, "b": State.PENDING}
     assert len(ledger.held_instances()) == 1
 
@@ -587,7 +587,7 @@ def test_retry_touches_only_what_is_meant(ledger: Ledger) -> None:
 def test_a_retried_delivery_that_is_being_made_stays_with_its_owner(ledger: Ledger) -> None:
     decided(ledger, instance(1), "archive")
     ledger.claim_deliveries("archive", "d", 1, 60)
-    ledger.retry(Filter(), "anna")
+    ledger.act(Verb.RETRY, Filter(), "anna")
     assert ledger.claim_deliveries("archive", "e", 1, 60) == []
 
 
@@ -598,12 +598,12 @@ def test_what_a_rule_holds_is_sent_as_received_only_by_its_number(ledger: Ledger
     assert ledger.judge(judgement(instance(1), "pacs", outcome=refused, on_failure=OnFailure.HOLD), "w")
     (held,) = ledger.deliveries(Filter())
     for which in (Filter(), Filter(destination="pacs"), Filter(study_instance_uid="1.2.3.1")):
-        assert ledger.retry(which, "op") == ledger.resend(which, "op") == 0
+        assert ledger.act(Verb.RETRY, which, "op") == ledger.act(Verb.RESEND, which, "op") == 0
     assert ledger.claim_deliveries("pacs", "d", 1, 60) == []
-    assert ledger.retry(Filter(ids=(held.id,)), "op") == 1
+    assert ledger.act(Verb.RETRY, Filter(ids=(held.id,)), "op") == 1
     (job,) = ledger.claim_deliveries("pacs", "d", 1, 60)
     ledger.record([ended(job, State.HELD, status="A900")], "d")
-    assert ledger.retry(Filter(), "op") == 1  # now it is the peer that does not want it
+    assert ledger.act(Verb.RETRY, Filter(), "op") == 1  # now it is the peer that does not want it
 
 
 def test_a_damaged_rendition_is_made_again_on_retry(ledger: Ledger, clock: Clock) -> None:
@@ -611,7 +611,7 @@ def test_a_damaged_rendition_is_made_again_on_retry(ledger: Ledger, clock: Clock
     delivered(ledger, "archive")
     (job,) = ledger.claim_deliveries("pacs", "d", 1, 60)
     ledger.record([ended(job, State.HELD, status="damaged")], "d")
-    assert ledger.retry(Filter(), "op") == 1
+    assert ledger.act(Verb.RETRY, Filter(), "op") == 1
     assert ledger.claim_deliveries("pacs", "d", 1, 60) == []
     assert ledger.removable(clock.now + 1e6, 9) == []
     (claim,) = ledger.claim_instances("w", 1, 60)
@@ -627,7 +627,7 @@ def test_a_damaged_original_is_not_decided_anew_by_its_deliveries(ledger: Ledger
     decided(ledger, instance(1), "pacs")
     (job,) = ledger.claim_deliveries("pacs", "d", 1, 60)
     ledger.record([ended(job, State.HELD, status="damaged")], "d")
-    assert ledger.retry(Filter(), "op") == 1
+    assert ledger.act(Verb.RETRY, Filter(), "op") == 1
     assert ledger.claim_instances("w", 1, 60) == []
 
 
@@ -670,7 +670,7 @@ def test_retry_asks_the_rules_again_about_held_instances(ledger: Ledger) -> None
     ledger.add([instance(1)])
     ledger.claim_instances("w", 1, 60)
     ledger.judge(Judgement(instance(1), held="no-route"), "w")
-    assert ledger.retry(Filter(sop_instance_uid="1.2.3.1"), "anna") == 1
+    assert ledger.act(Verb.RETRY, Filter(sop_instance_uid="1.2.3.1"), "anna") == 1
     assert [claim.tries for claim in ledger.claim_instances("w", 1, 60)] == [1]
     assert ledger.judge(judgement(instance(1), "archive"), "w")
 
@@ -679,7 +679,7 @@ def test_resend_sends_again_what_was_delivered(ledger: Ledger) -> None:
     decided(ledger, instance(1), "archive")
     decided(ledger, instance(2), "archive")
     delivered(ledger, "archive")
-    assert ledger.resend(Filter(sop_instance_uid="1.2.3.1", destination="archive"), "anna") == 1
+    assert ledger.act(Verb.RESEND, Filter(sop_instance_uid="1.2.3.1", destination="archive"), "anna") == 1
     assert [job.instance for job in ledger.claim_deliveries("archive", "d", 5, 60)] == [instance(1)]
 
 
@@ -687,9 +687,9 @@ def test_resend_is_refused_where_the_bytes_are_going_or_gone(ledger: Ledger, clo
     decided(ledger, instance(1), "archive")
     delivered(ledger, "archive")
     ledger.removable(clock.now + 1, 10)
-    assert ledger.resend(Filter(), "anna") == 0
+    assert ledger.act(Verb.RESEND, Filter(), "anna") == 0
     ledger.gone([instance(1).id])
-    assert ledger.resend(Filter(), "anna") == 0
+    assert ledger.act(Verb.RESEND, Filter(), "anna") == 0
     assert ledger.claim_deliveries("archive", "d", 5, 60) == []
 
 
@@ -734,7 +734,7 @@ def test_a_lossy_copy_is_found_by_its_uid_and_by_the_originals(ledger: Ledger) -
     assert ledger.instances(Filter(sop_instance_uid="2.25.8")) == []
     delivered(ledger, "archive")
     delivered(ledger, "telerad")
-    assert ledger.resend(Filter(sop_instance_uid="2.25.7"), "anna") == 1
+    assert ledger.act(Verb.RESEND, Filter(sop_instance_uid="2.25.7"), "anna") == 1
     assert [job.outcome for job in ledger.claim_deliveries("telerad", "d", 5, 60)] == [COPY]
     assert ledger.claim_deliveries("archive", "d", 5, 60) == []
 
@@ -1121,8 +1121,8 @@ def test_readers_wait_for_no_writer(ledger: Ledger, tmp_path: Path) -> None:
 
 
 def test_what_people_did_is_in_the_journal(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.retry(Filter(destination="archive"), "anna")
-    ledger.resend(Filter(), "ben")
+    ledger.act(Verb.RETRY, Filter(destination="archive"), "anna")
+    ledger.act(Verb.RESEND, Filter(), "ben")
     with sqlite3.connect(tmp_path / "ledger.db") as connection:
         rows = connection.execute("SELECT at, who, verb, what FROM journal ORDER BY id").fetchall()
     connection.close()

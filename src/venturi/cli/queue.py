@@ -1,22 +1,28 @@
-"""``venturi queue``: what waits, is held or was delivered, with reasons; try again, send again."""
+"""``venturi queue``: what waits, is held or was delivered, with reasons; and what a person may do with it."""
 
 import argparse
 import getpass
 import sys
-from dataclasses import replace
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
 
 from rich.markup import escape
+from rich.progress import Progress
 
 from venturi import node
 from venturi.cli.common import add_config_option, load_config
 from venturi.cli.tables import NO_BREAK, PROOFS, as_json, clock, console, lost, moment, saving, short, table
+from venturi.config.schema import Config
+from venturi.config.values import duration_of
 from venturi.console.port import done
 from venturi.dataset.syntaxes import lookup
-from venturi.ledger.port import DeliveryRow, Filter, InstanceRow, Ledger, State
+from venturi.deliver.port import Ending
+from venturi.ledger.port import DeliveryRow, Filter, InstanceRow, Ledger, State, Verb
 from venturi.model import Proof
 
 NAME = "queue"
-HELP = "list deliveries, show one, try held ones again, send delivered ones again"
+HELP = "list deliveries, show one; retry, resend, hold, release, drop, decide anew, export"
 EXAMPLE = """\
 examples:
   venturi queue ls                               what waits or is held, newest first
@@ -28,15 +34,32 @@ examples:
                                                  as received
   venturi queue resend 17 18                     send again what was delivered
   venturi queue resend --study 1.2.840.1 --destination pacs
+  venturi queue hold --destination pacs          what waits for it waits for you, until
+  venturi queue release --destination pacs       ... it may go on; also what a rule holds, as received
+  venturi queue redecide --older 1h --dry-run    how many would be decided anew by the rules as they are now
+  venturi queue drop 17 --yes                    give one up: its bytes go when their time has passed
+  venturi queue export /media/usb --study 1.2.840.1 --original
+  venturi queue journal                          who did what, and when
   venturi queue ls --state all --sop 2.25.1      what a SOP Instance UID is: the one received, or a lossy copy's
+
+exit codes: 0 done, 1 not all of it could be done, 2 not without saying which
 """
-STATES = ("pending", "held", "delivered", "committed", "all")
+STATES = ("pending", "held", "delivered", "committed", "dropped", "all")
+VERBS = {
+    Verb.RETRY: ("make held and waiting deliveries due now, and decide held instances anew", "are due now"),
+    Verb.RESEND: ("deliver again, delivered ones too", "deliveries will be sent again"),
+    Verb.HOLD: ("let what waits wait for a person", "are held"),
+    Verb.RELEASE: ("let held deliveries go on, whatever holds them", "go on"),
+    Verb.REDECIDE: ("decide anew, by the rules as they are now", "are decided anew"),
+    Verb.DROP: ("give up what waits or is held", "are given up"),
+}
+"""What each does, and what is said of how many."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.epilog = EXAMPLE
-    actions = parser.add_subparsers(dest="action", metavar="ls|show|retry|resend", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     ls = actions.add_parser("ls", help="list deliveries and held instances")
     add_filter(ls)
     ls.add_argument("--state", choices=STATES, help="default: pending and held")
@@ -45,15 +68,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help="one delivery and its attempts")
     show.add_argument("id", type=int, help="the delivery's number, from ls")
     show.add_argument("--json", action="store_true", help="JSON instead of a table")
-    retry = actions.add_parser(
-        "retry", help="make held and waiting deliveries due now, and decide held instances anew"
+    for verb, (words, _) in VERBS.items():
+        action = actions.add_parser(verb.value, help=words)
+        action.add_argument("ids", type=int, nargs="*", help="deliveries' numbers")
+        add_filter(action)
+        action.add_argument("--state", choices=STATES[:-1], default="", help="only in this state")
+        action.add_argument("-n", "--dry-run", action="store_true", help="change nothing, say how many")
+        if verb is Verb.DROP:
+            action.add_argument("--yes", action="store_true", help="really")
+        add_config_option(action)
+    export = actions.add_parser("export", help="copy objects to a folder; nothing is changed")
+    export.add_argument(
+        "folder", type=Path, help="where to: STUDY/SERIES/INSTANCE.dcm; made if it is missing"
     )
-    retry.add_argument("ids", type=int, nargs="*", help="deliveries' numbers")
-    add_filter(retry)
-    resend = actions.add_parser("resend", help="deliver again, delivered ones too")
-    resend.add_argument("ids", type=int, nargs="*", help="deliveries' numbers")
-    add_filter(resend)
-    for action in (ls, show, retry, resend):
+    export.add_argument("ids", type=int, nargs="*", help="deliveries' numbers")
+    add_filter(export)
+    export.add_argument("--state", choices=STATES[:-1], default="", help="only in this state")
+    export.add_argument("--original", action="store_true", help="as received, not what was made of it")
+    journal = actions.add_parser("journal", help="who did what")
+    journal.add_argument("--limit", type=int, default=50, help="at most so many (default 50)")
+    journal.add_argument("--json", action="store_true", help="JSON instead of a table")
+    for action in (ls, show, export, journal):
         add_config_option(action)
 
 
@@ -62,6 +97,32 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--destination", default="", help="only to this destination")
     parser.add_argument("--study", default="", metavar="UID", help="only of this study")
     parser.add_argument("--sop", default="", metavar="UID", help="only this SOP Instance, or this lossy copy")
+    parser.add_argument(
+        "--older", type=_age, metavar="AGE", help="only what came longer ago, such as 2h or 7d"
+    )
+    parser.add_argument("--newer", type=_age, metavar="AGE", help="only what came since")
+
+
+def _age(text: str) -> float:
+    try:
+        return duration_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def meant(args: argparse.Namespace, limit: int = 1 << 30) -> Filter:
+    """The filter that the options say."""
+    now = time.time()
+    return Filter(
+        ids=tuple(getattr(args, "ids", ())),
+        destination=args.destination,
+        state=args.state or "",
+        study_instance_uid=args.study,
+        sop_instance_uid=args.sop,
+        received_before=None if args.older is None else now - args.older,
+        received_after=None if args.newer is None else now - args.newer,
+        limit=limit,
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,10 +130,14 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args)
     ledger = node.ledger_of(config)
     try:
-        code: int = {"ls": ls, "show": show, "retry": again, "resend": again}[args.action](ledger, args)
-        if args.action in {"retry", "resend"} and code == 0:
-            node.wake(config)
-        return code
+        if args.action in set(Verb):
+            code = act(ledger, Verb(args.action), args)
+            if code == 0 and not args.dry_run:
+                node.wake(config)
+            return code
+        if args.action == "export":
+            return export(config, ledger, args)
+        return {"ls": ls, "show": show, "journal": show_journal}[args.action](ledger, args)
     finally:
         ledger.close()
 
@@ -81,15 +146,11 @@ def ls(ledger: Ledger, args: argparse.Namespace) -> int:
     """List."""
     # Held ones first, and each state with a limit of its own: a backlog must not hide what waits for a person.
     states = {None: ("held", "pending"), "all": ("",)}.get(args.state, (args.state,))
-    meant = Filter(study_instance_uid=args.study, sop_instance_uid=args.sop, limit=args.limit)
-    rows = [
-        row
-        for state in states
-        for row in ledger.deliveries(replace(meant, destination=args.destination, state=state))
-    ]
+    which = replace(meant(args, args.limit), state="")
+    rows = [row for state in states for row in ledger.deliveries(replace(which, state=state))]
     held = []
     if not args.destination and args.state in {None, "held", "all"}:
-        held = ledger.instances(replace(meant, state="held"))
+        held = ledger.instances(replace(which, state="held"))
     if args.json:
         print(as_json({"deliveries": rows, "held_instances": held}))
         return 0
@@ -185,22 +246,59 @@ def show(ledger: Ledger, args: argparse.Namespace) -> int:
     return 0
 
 
-def again(ledger: Ledger, args: argparse.Namespace) -> int:
-    """Retry or resend, and say how many."""
-    which = Filter(
-        ids=tuple(args.ids),
-        destination=args.destination,
-        study_instance_uid=args.study,
-        sop_instance_uid=args.sop,
-        limit=1 << 30,
-    )
-    everything = not (args.ids or args.destination or args.study or args.sop)
-    who = getpass.getuser()
-    if args.action == "resend":
-        if everything:
-            print("say which: numbers, --destination, --study or --sop", file=sys.stderr)
-            return 2
-        print(f"{ledger.resend(which, who)} deliveries will be sent again")
+def act(ledger: Ledger, verb: Verb, args: argparse.Namespace) -> int:
+    """Do a verb, and say how many."""
+    which = meant(args)
+    everything = which == Filter(limit=which.limit)
+    if everything and verb is not Verb.RETRY:
+        print(
+            "say which: numbers, --destination, --state, --study, --sop, --older or --newer", file=sys.stderr
+        )
+        return 2
+    if verb is Verb.DROP and not (args.yes or args.dry_run):
+        count = ledger.act(verb, which, getpass.getuser(), dry=True)
+        print(f"{count} would be given up, for good: add --yes", file=sys.stderr)
+        return 2
+    count = ledger.act(verb, which, getpass.getuser(), dry=args.dry_run)
+    print(f"{count} {VERBS[verb][1]}" + (" (not really: --dry-run)" if args.dry_run else ""))
+    return 0
+
+
+def export(config: Config, ledger: Ledger, args: argparse.Namespace) -> int:
+    """Copy what is meant to a folder; 1 where something could not be."""
+    which = meant(args)
+    jobs = ledger.jobs(which)
+    held = [] if which.ids or which.destination else ledger.instances(replace(which, state="held"))
+    copied = 0
+    total = len(jobs) + len(held)
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("copying", total=total)
+        for receipt in node.export(
+            config, args.folder, jobs, [row.instance for row in held], original=args.original
+        ):
+            progress.advance(bar)
+            if receipt.ending is Ending.DELIVERED:
+                copied += 1
+            else:
+                number = f"delivery {receipt.delivery}" if receipt.delivery else "a held instance"
+                console.print(f"[red]not copied[/] {number}: {escape(receipt.detail)}", soft_wrap=True)
+    print(f"{copied} of {total} copied to {args.folder}")
+    return 0 if copied == total else 1
+
+
+def show_journal(ledger: Ledger, args: argparse.Namespace) -> int:
+    """Show what persons did."""
+    entries = ledger.journal(args.limit)
+    if args.json:
+        print(as_json(entries))
         return 0
-    print(f"{ledger.retry(which, who)} are due now")
+    made = table("journal", "at", "who", "did", "to", "how many>")
+    for entry in entries:
+        fields = {name: value for name, value in asdict(entry.which).items() if value and name != "limit"}
+        for name in ("received_before", "received_after"):
+            if name in fields:
+                fields[name] = moment(fields[name])
+        which = ", ".join(f"{name} {value}" for name, value in fields.items()) or "all"
+        made.add_row(moment(entry.at), entry.who, entry.verb, which, f"{entry.changed:,}")
+    console.print(made)
     return 0

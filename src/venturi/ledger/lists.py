@@ -1,10 +1,13 @@
 """What people ask the ledger: lists and totals. Nothing here changes anything."""
 
+import dataclasses
+import json
+
 import sqlalchemy as sa
 
-from venturi.ledger.port import Attempt, DeliveryRow, Filter, InstanceRow, State, Totals
+from venturi.ledger.port import Attempt, DeliveryRow, Entry, Filter, InstanceRow, State, Totals
 from venturi.ledger.rows import DELIVERY_COLUMNS, to_attempt, to_delivery_row, to_instance_row
-from venturi.ledger.tables import attempts, deliveries, inline, instances, renditions
+from venturi.ledger.tables import attempts, deliveries, inline, instances, journal, renditions
 
 
 def matching(which: Filter) -> list[sa.ColumnElement[bool]]:
@@ -27,6 +30,10 @@ def matching(which: Filter) -> list[sa.ColumnElement[bool]]:
                 renditions.c.lossy_sop_instance_uid == which.sop_instance_uid,
             )
         )
+    if which.received_before is not None:
+        conditions.append(instances.c.received_at < which.received_before)
+    if which.received_after is not None:
+        conditions.append(instances.c.received_at >= which.received_after)
     return conditions
 
 
@@ -63,6 +70,10 @@ def list_instances(connection: sa.Connection, which: Filter) -> list[InstanceRow
         query = query.where(instances.c.study_instance_uid == which.study_instance_uid)
     if which.sop_instance_uid:
         query = query.where(instances.c.id.in_(named(which.sop_instance_uid)))
+    if which.received_before is not None:
+        query = query.where(instances.c.received_at < which.received_before)
+    if which.received_after is not None:
+        query = query.where(instances.c.received_at >= which.received_after)
     return [to_instance_row(row) for row in connection.execute(query).mappings()]
 
 
@@ -70,6 +81,18 @@ def list_attempts(connection: sa.Connection, delivery: int) -> list[Attempt]:
     """List a delivery's attempts; see the port."""
     query = sa.select(attempts).where(attempts.c.delivery_id == delivery).order_by(attempts.c.id)
     return [to_attempt(row) for row in connection.execute(query).mappings()]
+
+
+def list_journal(connection: sa.Connection, limit: int) -> list[Entry]:
+    """List what persons did; see the port."""
+    known = {field.name for field in dataclasses.fields(Filter)}
+    entries = []
+    for row in connection.execute(sa.select(journal).order_by(journal.c.id.desc()).limit(limit)):
+        what = json.loads(row.what)
+        which = {name: value for name, value in what["which"].items() if name in known}
+        which["ids"] = tuple(which.get("ids", ()))
+        entries.append(Entry(row.at, row.who, row.verb, Filter(**which), what["changed"]))
+    return entries
 
 
 def totals(connection: sa.Connection) -> Totals:

@@ -77,6 +77,27 @@ class Job:
     """Attempts made before this one."""
 
 
+class Verb(StrEnum):
+    """What a person may do with deliveries, and with instances that wait for one."""
+
+    RETRY = "retry"
+    """Held and waiting ones are due now, and held instances are decided anew."""
+    RESEND = "resend"
+    """Make them pending again, delivered ones too, where the bytes are still here."""
+    HOLD = "hold"
+    """What waits waits for a person."""
+    RELEASE = "release"
+    """What is held goes on, whatever holds it."""
+    DROP = "drop"
+    """What waits or is held is given up, and so are held instances."""
+    REDECIDE = "redecide"
+    """Instances of what waits or is held are decided anew, by the rules as they are now."""
+
+
+BY_HAND = "by-hand"
+"""The status of what a person holds."""
+
+
 class State(StrEnum):
     """A delivery's state."""
 
@@ -84,6 +105,8 @@ class State(StrEnum):
     DELIVERED = "delivered"
     COMMITTED = "committed"
     HELD = "held"
+    DROPPED = "dropped"
+    """Given up, by a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +190,20 @@ class Filter:
     study_instance_uid: str = ""
     sop_instance_uid: str = ""
     """As received, or of a lossy rendition: for deliveries, of that one; for instances, of any."""
+    received_before: float | None = None
+    received_after: float | None = None
     limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a person did, as the journal has it."""
+
+    at: float
+    who: str
+    verb: str
+    which: Filter
+    changed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +280,14 @@ class Ledger(Protocol):
     def attempts(self, delivery: int) -> list[Attempt]:
         """All attempts of a delivery, oldest first."""
 
-    def retry(self, which: Filter, who: str) -> int:
-        """Make held and waiting deliveries due now (and held instances undecided again); how many. Journalled."""
+    def jobs(self, which: Filter) -> list[Job]:
+        """Deliveries whose bytes are here, oldest first, with all that is needed to make them; nothing is claimed."""
 
-    def resend(self, which: Filter, who: str) -> int:
-        """Make deliveries pending again, delivered ones too, where the bytes are still here; how many. Journalled."""
+    def act(self, verb: Verb, which: Filter, who: str, *, dry: bool = False) -> int:
+        """Do what a person wants, and journal it; how many are concerned. ``dry``: only say how many."""
+
+    def journal(self, limit: int = 100) -> list[Entry]:
+        """What persons did, newest first."""
 
     def strand(self, destinations: Sequence[str]) -> int:
         """Hold pending deliveries to any destination but these, as ``no-destination``; how many.

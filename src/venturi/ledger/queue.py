@@ -1,18 +1,16 @@
-"""Deliveries: claiming them, recording how they ended, and what a person may do with them."""
+"""Deliveries: claiming them, and recording how they ended. What a person may do with them is in ``verbs``."""
 
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from venturi.ledger.lists import matching, named
+from venturi.ledger.lists import matching
 from venturi.ledger.port import Attempt, Filter, Job, State
-from venturi.ledger.rows import JOB_COLUMNS, chunks, to_instance, to_outcome
+from venturi.ledger.rows import JOB_COLUMNS, to_instance, to_outcome
 from venturi.ledger.tables import attempts, deliveries, inline, instances, renditions
 from venturi.ledger.work import LONGEST_S
 
 _DONE = (State.DELIVERED, State.COMMITTED)
-_DAMAGED = "damaged"
-"""What destinations say of a file that is not what it was."""
 _NO_DESTINATION = "no-destination"
 
 DUE = (
@@ -35,9 +33,10 @@ _CLAIM = (
     .values(lease_owner=sa.bindparam("owner"), lease_until=sa.bindparam("until"))
 )
 
+_ALL = deliveries.join(instances).join(renditions, renditions.c.id == deliveries.c.rendition_id)
 _JOBS = (
     sa.select(*JOB_COLUMNS)
-    .select_from(deliveries.join(instances).join(renditions, renditions.c.id == deliveries.c.rendition_id))
+    .select_from(_ALL)
     .where(deliveries.c.id.in_(sa.bindparam("ids", expanding=True)))
     .order_by(deliveries.c.due_at, deliveries.c.id)
 )
@@ -78,19 +77,31 @@ def claim(
     if not ids:
         return []
     connection.execute(_CLAIM, {"ids": ids, "owner": owner, "until": now + lease_s})
-    rows = connection.execute(_JOBS, {"ids": ids}).mappings()
-    return [
-        Job(
-            id=row["id"],
-            instance=to_instance(row, "instance_id"),
-            destination=row["destination"],
-            rule=row["rule"],
-            target=(outcome := to_outcome(row)).target,
-            outcome=outcome,
-            tries=row["tries"],
-        )
-        for row in rows
-    ]
+    return [_job(row) for row in connection.execute(_JOBS, {"ids": ids}).mappings()]
+
+
+def jobs(connection: sa.Connection, which: Filter) -> list[Job]:
+    """Find deliveries with all that is needed to make them; see the port."""
+    query = (
+        sa.select(*JOB_COLUMNS)
+        .select_from(_ALL)
+        .where(*matching(which), instances.c.state.in_(["received", "decided"]))
+        .order_by(deliveries.c.id)
+        .limit(which.limit)
+    )
+    return [_job(row) for row in connection.execute(query).mappings()]
+
+
+def _job(row: sa.RowMapping) -> Job:
+    return Job(
+        id=row["id"],
+        instance=to_instance(row, "instance_id"),
+        destination=row["destination"],
+        rule=row["rule"],
+        target=(outcome := to_outcome(row)).target,
+        outcome=outcome,
+        tries=row["tries"],
+    )
 
 
 def next_due(connection: sa.Connection, destination: str) -> float | None:
@@ -157,41 +168,6 @@ def record(connection: sa.Connection, ended: Sequence[Attempt], owner: str) -> N
     )
 
 
-def retry(connection: sa.Connection, which: Filter, now: float) -> int:
-    """Make held and waiting deliveries due now, and held instances undecided again; see the port.
-
-    Where it is the rendition that is damaged, its instance is decided anew, which makes it again.
-    """
-    damaged = sa.and_(
-        deliveries.c.state == inline(State.HELD.value),
-        deliveries.c.status == _DAMAGED,
-        renditions.c.reason == inline(""),
-    )
-    waiting = deliveries.c.state.in_([State.HELD.value, State.PENDING.value])
-    changed = _decide_anew(connection, which, damaged) + _make_due(
-        connection, which, now, sa.and_(waiting, ~damaged)
-    )
-    if which.ids or which.destination or which.state not in {"", "held"}:
-        return changed  # an instance that no route matched has no delivery to be found by
-    conditions = [instances.c.held != inline(""), instances.c.state.in_(["received", "decided"])]
-    if which.study_instance_uid:
-        conditions.append(instances.c.study_instance_uid == which.study_instance_uid)
-    if which.sop_instance_uid:
-        conditions.append(instances.c.id.in_(named(which.sop_instance_uid)))
-    chosen = sa.select(instances.c.id).where(*conditions).order_by(instances.c.id).limit(which.limit)
-    return (
-        changed
-        + connection.execute(
-            instances.update().where(instances.c.id.in_(chosen)).values(held="", tries=0)
-        ).rowcount
-    )
-
-
-def resend(connection: sa.Connection, which: Filter, now: float) -> int:
-    """Make deliveries pending again, where the bytes are still here; see the port."""
-    return _make_due(connection, which, now, instances.c.state == "decided")
-
-
 def strand(connection: sa.Connection, known: Sequence[str], now: float) -> int:
     """Hold what nobody will deliver, and let go what somebody will again; see the port."""
     nobodys = connection.execute(
@@ -225,49 +201,4 @@ def rewind(connection: sa.Connection, now: float) -> int:
         deliveries.update()
         .where(deliveries.c.state == inline(State.PENDING.value), deliveries.c.due_at > now + LONGEST_S)
         .values(due_at=now)
-    ).rowcount
-
-
-def _decide_anew(connection: sa.Connection, which: Filter, damaged: sa.ColumnElement[bool]) -> int:
-    """Have renditions that were found damaged made again, for their deliveries; how many of these."""
-    chosen = connection.execute(
-        sa.select(deliveries.c.instance_id)
-        .select_from(
-            deliveries.join(instances).join(renditions, renditions.c.id == deliveries.c.rendition_id)
-        )
-        .where(*matching(which), damaged, instances.c.state == inline("decided"))
-        .order_by(deliveries.c.id)
-        .limit(which.limit)
-    )
-    ids = list(chosen.scalars())
-    for some in chunks(ids):
-        connection.execute(
-            instances.update().where(instances.c.id.in_(some)).values(state="received", held="", tries=0)
-        )
-    return len(ids)
-
-
-def _make_due(connection: sa.Connection, which: Filter, now: float, condition: sa.ColumnElement[bool]) -> int:
-    """Make the oldest matching deliveries due now. A lease that somebody holds stays theirs.
-
-    What a rule holds rather than send as received is sent so only when a person names its number.
-    """
-    by_rule = sa.and_(
-        deliveries.c.state == inline(State.HELD.value),
-        renditions.c.state == inline("failed"),
-        deliveries.c.status == renditions.c.reason,
-    )
-    chosen = (
-        sa.select(deliveries.c.id)
-        .select_from(
-            deliveries.join(instances).join(renditions, renditions.c.id == deliveries.c.rendition_id)
-        )
-        .where(*matching(which), condition, *([] if which.ids else [~by_rule]))
-        .order_by(deliveries.c.id)
-        .limit(which.limit)
-    )
-    return connection.execute(
-        deliveries.update()
-        .where(deliveries.c.id.in_(chosen))
-        .values(state=State.PENDING.value, due_at=now, tries=0, done_at=None)
     ).rowcount

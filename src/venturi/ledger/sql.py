@@ -2,7 +2,8 @@
 
     intake.py     add, known, claim_instances, put_back, hold_instance
     work.py       renew, release, rewind, owners, judge, judge_all
-    queue.py      claim_deliveries, next_due, record, retry, resend, strand, rewind
+    queue.py      claim_deliveries, next_due, record, jobs, strand, rewind
+    verbs.py      act
     retention.py  removable, gone, prune
     lists.py      what people ask
 
@@ -14,11 +15,19 @@ import json
 import time
 from collections.abc import Callable, Sequence
 
-import sqlalchemy as sa
-
-from venturi.ledger import intake, lists, queue, retention, work
+from venturi.ledger import intake, lists, queue, retention, verbs, work
 from venturi.ledger.database import Database, open_database
-from venturi.ledger.port import Attempt, Claim, DeliveryRow, Filter, InstanceRow, Job, Totals
+from venturi.ledger.port import (
+    Attempt,
+    Claim,
+    DeliveryRow,
+    Entry,
+    Filter,
+    InstanceRow,
+    Job,
+    Totals,
+    Verb,
+)
 from venturi.ledger.tables import journal
 from venturi.model import Instance, Judgement, Target
 
@@ -128,19 +137,28 @@ class SqlLedger:
         with self._database.read() as connection:
             return lists.list_attempts(connection, delivery)
 
-    def retry(self, which: Filter, who: str) -> int:
-        """Try again now; see the port. ``which.limit`` counts."""
+    def jobs(self, which: Filter) -> list[Job]:
+        """Find deliveries; see the port."""
+        with self._database.read() as connection:
+            return queue.jobs(connection, which)
+
+    def act(self, verb: Verb, which: Filter, who: str, *, dry: bool = False) -> int:
+        """Do what a person wants; see the port. ``which.limit`` counts."""
         with self._database.write() as connection:
-            changed = queue.retry(connection, which, self._clock())
-            self._note(connection, who, "retry", which, changed)
+            changed = verbs.act(connection, verb, which, self._clock())
+            if dry:
+                connection.rollback()
+            else:
+                what = json.dumps({"which": dataclasses.asdict(which), "changed": changed})
+                connection.execute(
+                    journal.insert().values(at=self._clock(), who=who, verb=verb.value, what=what)
+                )
             return changed
 
-    def resend(self, which: Filter, who: str) -> int:
-        """Send again; see the port. ``which.limit`` counts."""
-        with self._database.write() as connection:
-            changed = queue.resend(connection, which, self._clock())
-            self._note(connection, who, "resend", which, changed)
-            return changed
+    def journal(self, limit: int = 100) -> list[Entry]:
+        """List what persons did; see the port."""
+        with self._database.read() as connection:
+            return lists.list_journal(connection, limit)
 
     def strand(self, destinations: Sequence[str]) -> int:
         """Hold deliveries that nobody will make; see the port."""
@@ -180,8 +198,3 @@ class SqlLedger:
     def close(self) -> None:
         """Free all connections."""
         self._database.close()
-
-    def _note(self, connection: sa.Connection, who: str, verb: str, which: Filter, changed: int) -> None:
-        """Journal what a person did."""
-        what = json.dumps({"which": dataclasses.asdict(which), "changed": changed})
-        connection.execute(journal.insert().values(at=self._clock(), who=who, verb=verb, what=what))
