@@ -5,12 +5,13 @@
 # make bench-ingest      set up, and measure C-STORE in to rendition stored, beside Orthanc: docs/performance.md
 # make fuzz   set up, and send a million streams of garbage through an association: FUZZ="--inputs 10000000"
 # make bench-receive     set up, and measure receiving beside DCMTK, Orthanc and pynetdicom: docs/performance.md
+# make bench-send        set up, and measure sending beside DCMTK and pynetdicom: benchmarks/README.md
 # make docs   set up, and try every kind of image in every syntax: the table in docs/transcoding.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run demo test lint unit fuzz docs peers bench-transcode bench-ingest bench-receive lock clean
+.PHONY: run demo test lint unit fuzz docs peers bench-transcode bench-ingest bench-receive bench-send lock clean
 
 run: .venv/ready
 	$(BIN)/venturi run -c config/venturi.yaml
@@ -49,6 +50,9 @@ bench-ingest: .venv/ready
 
 bench-receive: .venv/ready
 	$(BIN)/python benchmarks/receive.py $(BENCH)
+
+bench-send: .venv/ready
+	$(BIN)/python benchmarks/send.py $(BENCH)
 
 .venv/ready: requirements.lock pyproject.toml .ci/venv
 	PYTHON=$(PYTHON) ./.ci/venv

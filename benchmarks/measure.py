@@ -5,7 +5,7 @@ import platform
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,17 +29,23 @@ class Usage:
     """Its peak resident size (VmHWM, proc(5)), mapped files included."""
     worker_mb: float
     """The same of its largest child; 0 where it has none."""
+    said: str
+    """What it has printed."""
 
 
 class CommandFailed(Exception):
     """The command ended with another code than 0."""
 
 
-def run(command: Sequence[str | Path]) -> Usage:
+def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Usage:
     """Run a command to its end. Raises CommandFailed with the end of what it said."""
     begun = time.perf_counter()
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
     )
     said: list[bytes] = []
     assert process.stdout
@@ -64,6 +70,7 @@ def run(command: Sequence[str | Path]) -> Usage:
         watcher.parent_ticks / _TICKS,
         parent * 1024 / 1e6,
         max(peaks.values(), default=0) * 1024 / 1e6,
+        b"".join(said).decode(errors="replace"),
     )
 
 
