@@ -73,12 +73,12 @@ def process(command: list[str], port: int, log: Path) -> Iterator[subprocess.Pop
 
 
 @contextlib.contextmanager
-def storescp(folder: Path, *options: str, port: int | None = None) -> Iterator[int]:
+def storescp(folder: Path, *options: str, port: int | None = None, log: Path | None = None) -> Iterator[int]:
     """DCMTK's storescp, writing what it receives byte for byte into ``folder``; its port."""
     folder.mkdir(exist_ok=True)
     where = port or free_port()
     command = [need("storescp"), "-od", str(folder), *options, str(where)]
-    with process(command, where, folder.parent / f"storescp-{where}.log"):
+    with process(command, where, log or folder.parent / f"storescp-{where}.log"):
         yield where
 
 

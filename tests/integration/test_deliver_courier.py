@@ -11,7 +11,7 @@ import pytest
 
 from integration.nodes import Node as RunningNode
 from integration.nodes import config_text, running
-from integration.peers import need, run, sample, storescp
+from integration.peers import free_port, need, run, sample, storescp
 from integration.test_deliver import SOON, Node, as_received, peer, until, within
 from venturi.deliver.breaker import Breaker
 from venturi.deliver.courier import Courier
@@ -44,6 +44,9 @@ class Counting:
     def probe(self) -> str:
         self.asked += 1
         return "" if self.reachable else "not there"
+
+    def rest(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -115,6 +118,47 @@ def test_a_slow_link_is_sent_no_more_than_its_rate(tmp_path: Path, node: Node, c
 
 def counts(node: RunningNode) -> set[tuple[str, str, int]]:
     return {(one["destination"], one["state"], one["count"]) for one in node.status()["deliveries"]}
+
+
+def test_batches_share_an_association_until_there_is_nothing_to_send(
+    tmp_path: Path, node: Node, corpus: Path
+) -> None:
+    parcels = [node.parcel(node.receive(sample(corpus, "CT_small.dcm")), delivery=at) for at in range(4)]
+    other = node.parcel(node.receive(sample(corpus, "MR_small.dcm")), delivery=9)
+    log = tmp_path / "log"
+    with storescp(tmp_path / "peer", "+B", "-uf", "-v", log=log) as port:
+        where = Dicom(peer(port), "VENTURI", within(10))
+
+        def associations() -> int:
+            return log.read_text().count("Association Received")
+
+        before = associations()
+        for parcel in parcels[:3]:
+            (receipt,) = where.deliver([parcel])
+            assert receipt.ending is Ending.DELIVERED
+        assert associations() == before + 1
+        (receipt,) = where.deliver([other])  # another SOP class needs contexts of its own
+        assert receipt.ending is Ending.DELIVERED
+        until(lambda: associations() == before + 2)
+        where.rest()
+        until(lambda: log.read_text().count("Association Release") == 2)
+        (receipt,) = where.deliver([parcels[3]])
+        assert receipt.ending is Ending.DELIVERED
+        where.close()
+    assert len(list((tmp_path / "peer").iterdir())) == 2, "one name for the four of one instance"
+
+
+def test_an_association_that_the_peer_has_ended_meanwhile_costs_no_try(
+    tmp_path: Path, node: Node, corpus: Path
+) -> None:
+    parcels = [node.parcel(node.receive(sample(corpus, "CT_small.dcm")), delivery=at) for at in range(2)]
+    port = free_port()
+    where = Dicom(peer(port), "VENTURI", within(10))
+    for parcel in parcels:
+        with storescp(tmp_path / "peer", "+B", "-uf", port=port):
+            (receipt,) = where.deliver([parcel])
+            assert receipt.ending is Ending.DELIVERED
+    where.close()
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ IDLE_S = 30.0
 """The longest sleep without a look at the ledger: a ring may be lost."""
 PACE_S = 0.03
 """After a look that did not find a whole batch: a few more may come, and a look costs as much for one as for all."""
+KEEP_S = 1.0
+"""How long an association is kept for more."""
 LEASED_S = 0.5
 """The shortest sleep, when what is due is in other hands."""
 HOURS_S = 20.0
@@ -118,7 +120,9 @@ class Courier:
     def _sleep(self) -> None:
         due = self._ledger.next_due(self.name)
         wait_s = IDLE_S if due is None else min(IDLE_S, max(LEASED_S, due - time.time()))
-        self._rung.wait(wait_s)
+        if not self._rung.wait(min(wait_s, KEEP_S)):
+            self._destination.rest()
+            self._rung.wait(max(0.0, wait_s - KEEP_S))
         self._rung.clear()
 
     def _there(self) -> bool:

@@ -1,14 +1,14 @@
 """C-STORE to a peer, streamed from the spool's files byte for byte (PS3.7 9.1.1, PS3.4 B).
 
-One association for a batch. The rendition goes where the peer takes its transfer syntax; otherwise the
-original goes as it is, if the peer takes that. Nothing is converted here.
+One association for as long as there is something to send and its contexts are enough. The rendition goes where the peer
+takes its transfer syntax; otherwise the original goes as it is, if the peer takes that. Nothing is converted here.
 
 Each file is hashed as it is read: the last fragment of one that is not what it was is never sent. What the
 peer or the network does is answered by the status in the receipt; nothing but a mistake in this file raises.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from venturi.deliver.dicom_scu import (
     Lost,
     NotAssociated,
     Object,
+    OpenAssociation,
     Requestor,
     Secured,
 )
@@ -61,6 +62,9 @@ class Dicom:
         """Raises ConfigError for a peer without a host, or whose only AE title is ``*``."""
         self._pace = pace if pace is not None else Pace()
         self._requestor = requestor(peer, calling_ae, node, self._pace.stopped)
+        self._association: OpenAssociation | None = None
+        self._proposed: frozenset[Context] = frozenset()
+        """What the open association was asked for."""
 
     def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
         """Send each parcel; see the port. Receipts come in the parcels' order within each association."""
@@ -91,15 +95,32 @@ class Dicom:
             return f"{error.status}: {error}"
         return ""
 
-    def close(self) -> None:
-        """Nothing is held open between batches."""
+    def rest(self) -> None:
+        """Release the association that is kept; see the port."""
+        association, self._association = self._association, None
+        if association is not None:
+            association.end()
+
+    close = rest
+
+    def _kept(self, wanted: Collection[Context]) -> OpenAssociation | None:
+        """The association of an earlier batch, if it was asked for all of these and is alive; else it is released."""
+        association = self._association
+        if association is not None and association.usable() and self._proposed.issuperset(wanted):
+            self._association = None
+            return association
+        self.rest()
+        return None
 
     def _associate(self, batch: list[_Plan]) -> Iterator[Receipt]:
-        """Open one association and send as much of the batch as it takes; what got a receipt leaves the batch."""
+        """Send as much of the batch as one association takes; what got a receipt leaves the batch."""
         began = time.monotonic()
         proposed = list(dict.fromkeys(context for plan in batch for context in plan.contexts))
+        association = self._kept(proposed)
+        used_before = association is not None
         try:
-            association = self._requestor.associate(proposed)
+            if association is None:
+                association, self._proposed = self._requestor.associate(proposed), frozenset(proposed)
         except NotAssociated as error:
             while batch:
                 ending = Ending.REFUSED if error.permanent else Ending.LATER
@@ -122,13 +143,19 @@ class Dicom:
                 except FileDamaged as error:
                     yield _receipt(plan.parcel, began, Ending.REFUSED, "damaged", str(error))
                 except Lost as error:
+                    if used_before and error.status == "aborted":
+                        batch.insert(0, plan)  # the peer may have ended it at the moment we went on with it
+                        return
                     yield _receipt(plan.parcel, began, Ending.LATER, error.status, str(error))
                 else:
+                    used_before = False
                     original = item is not plan.rendition
                     ending = judge(status)
                     yield _receipt(plan.parcel, began, ending, f"{status:04X}", comment, original)
         finally:
-            association.end()
+            self._association = association
+            if not association.alive:
+                self.rest()
 
 
 def requestor(

@@ -47,6 +47,8 @@ ANSWER_BYTES = 1 << 17
 """The longest PDU that a peer may answer with."""
 ANSWER_BYTES_PER_S = 1 << 20
 """How fast a peer is trusted to store what it received: a large object gets more time to be answered."""
+READ_BYTES = 4096
+"""Read at once: an answer has some hundred."""
 LOOK_S = 0.5
 """How often who waits for a peer looks at its deadline, and whether anybody waits still."""
 RELEASE_S = 5.0
@@ -285,6 +287,10 @@ class OpenAssociation:
         """Whether it can be used still."""
         return self._wire.open
 
+    def usable(self) -> bool:
+        """Whether it can be used still, after it was not for a while."""
+        return self._wire.open and self._wire.quiet()
+
     def echo(self) -> int:
         """Ask for a C-ECHO: the status. Raises Lost."""
         (context_id,) = self._ids.values()
@@ -392,7 +398,14 @@ class _Wire:
         self._socket = connected
         self._timeout_s = timeout_s
         self._together = not isinstance(connected, ssl.SSLSocket)
+        self._read_already = bytearray()
         self.open = True
+
+    def quiet(self) -> bool:
+        """Whether the peer has said nothing that is not read yet, its end neither."""
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        return not self._read_already and not poller.poll(0)
 
     def send(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Send all. Raises Lost."""
@@ -426,15 +439,16 @@ class _Wire:
 
     def _send_together(self, pieces: Sequence[bytes | memoryview]) -> None:
         sent = self._socket.sendmsg(pieces)
+        if sent == sum(map(len, pieces)):
+            return
         for piece in pieces:
             if sent < len(piece):
                 self._socket.sendall(piece[sent:])
             sent = max(0, sent - len(piece))
 
     def _read(self, count: int, until: float, given_up: Callable[[], bool]) -> bytes:
-        data = bytearray()
         try:
-            while len(data) < count:
+            while len(self._read_already) < count:
                 left_s = until - time.monotonic()
                 if left_s <= 0 or given_up():
                     raise TimeoutError
@@ -442,19 +456,21 @@ class _Wire:
                 if self._together:
                     self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 try:
-                    part = self._socket.recv(count - len(data))
+                    part = self._socket.recv(READ_BYTES)
                 except TimeoutError:
                     continue
                 if not part:
                     raise ConnectionResetError
-                data += part
+                self._read_already += part
         except TimeoutError as error:
             self.close()
             raise Lost("timeout", "the peer did not answer in time") from error
         except OSError as error:
             self.close()
             raise Lost("aborted", "the peer ended the association before it answered") from error
-        return bytes(data)
+        data = bytes(self._read_already[:count])
+        del self._read_already[:count]
+        return data
 
 
 def _fill(file: FileIO, view: memoryview) -> int:

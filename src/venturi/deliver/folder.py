@@ -94,6 +94,9 @@ class Folder:
             return _words(error)
         return ""
 
+    def rest(self) -> None:
+        """Nothing is kept for more that costs anything; see the port."""
+
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown()

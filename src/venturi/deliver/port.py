@@ -59,5 +59,8 @@ class Destination(Protocol):
     def probe(self) -> str:
         """Ask whether it would take anything at all: why not, in words without PHI; empty where it would."""
 
+    def rest(self) -> None:
+        """There is nothing to hand over for a while: release what is kept for more."""
+
     def close(self) -> None:
         """Release what is held open."""
