@@ -40,6 +40,7 @@ from venturi.transcode.port import Job as CrewJob
 
 if TYPE_CHECKING:
     from venturi.config.schema import Config, Peer
+    from venturi.console.port import Reconciled
     from venturi.deliver.courier import Courier
     from venturi.deliver.dicom import EchoResult
     from venturi.deliver.pace import Pace
@@ -108,6 +109,17 @@ def rebuild(config: Config) -> int:
     ledger = ledger_of(config, migrate=True)
     try:
         return rebuild_ledger(ledger, spool_of(config))
+    finally:
+        ledger.close()
+
+
+def reconcile(config: Config, study_instance_uid: str = "") -> Reconciled:
+    """Account for everything received: ledger beside spool. Whoever has no study yet is looked at only without one."""
+    from venturi.console.reconcile import reconcile as account
+
+    ledger = ledger_of(config)
+    try:
+        return account(ledger, spool_of(config), study_instance_uid)
     finally:
         ledger.close()
 

@@ -631,6 +631,121 @@ def test_a_damaged_original_is_not_decided_anew_by_its_deliveries(ledger: Ledger
     assert ledger.claim_instances("w", 1, 60) == []
 
 
+def test_what_a_person_holds_waits_until_it_is_released(ledger: Ledger, clock: Clock) -> None:
+    decided(ledger, instance(1), "archive", "pacs")
+    assert ledger.act(Verb.HOLD, Filter(destination="pacs"), "anna") == 1
+    assert states(ledger) == {"archive": State.PENDING, "pacs": State.HELD}
+    assert ledger.act(Verb.RETRY, Filter(), "anna") == 1, "what waits, and not what a person holds"
+    assert ledger.claim_deliveries("pacs", "d", 9, 60) == []
+    assert ledger.removable(clock.now + 1e6, 9) == []
+    assert ledger.act(Verb.RELEASE, Filter(destination="pacs"), "anna") == 1
+    assert len(ledger.claim_deliveries("pacs", "d", 9, 60)) == 1
+
+
+def test_release_sends_what_a_rule_holds_as_received(ledger: Ledger) -> None:
+    ledger.add([instance(1)])
+    ledger.claim_instances("w", 1, 60)
+    refused = replace(ORIGINAL, target=JPEG_LS, reason=Reason.PROOF_FAILED)
+    assert ledger.judge(judgement(instance(1), "pacs", outcome=refused, on_failure=OnFailure.HOLD), "w")
+    assert ledger.act(Verb.RELEASE, Filter(destination="pacs"), "op") == 1
+    (job,) = ledger.claim_deliveries("pacs", "d", 1, 60)
+    assert not job.outcome.transcoded
+
+
+def test_what_is_held_while_it_is_on_its_way_arrives(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "pacs")
+    (job,) = ledger.claim_deliveries("pacs", "d", 1, 60)
+    assert ledger.act(Verb.HOLD, Filter(), "anna") == 1
+    ledger.record([ended(job, State.DELIVERED, status="0000")], "d")
+    assert states(ledger) == {"pacs": State.DELIVERED}
+
+
+def test_what_is_dropped_is_done_and_its_bytes_may_go(ledger: Ledger, clock: Clock) -> None:
+    decided(ledger, instance(1), "archive", "pacs")
+    delivered(ledger, "archive")
+    assert ledger.act(Verb.DROP, Filter(destination="pacs"), "anna") == 1
+    assert states(ledger) == {"archive": State.DELIVERED, "pacs": State.DROPPED}
+    assert ledger.claim_deliveries("pacs", "d", 9, 60) == []
+    assert [one for one, _ in ledger.removable(clock.now + 60, 9)] == [instance(1)]
+    ledger.add([instance(2)])
+    ledger.hold_instance(instance(2).id, "no-route")
+    assert ledger.act(Verb.DROP, Filter(state="held"), "anna") == 1
+    assert ledger.held_instances() == []
+    assert [one for one, _ in ledger.removable(clock.now + 60, 9)] == [instance(1), instance(2)]
+
+
+def test_what_is_on_its_way_is_not_dropped(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "pacs")
+    ledger.claim_deliveries("pacs", "d", 1, 60)
+    assert ledger.act(Verb.DROP, Filter(), "anna") == 0
+
+
+def test_what_is_decided_anew_goes_as_the_rules_say_now(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "archive", "pacs", "telerad")
+    delivered(ledger, "archive")
+    assert ledger.act(Verb.REDECIDE, Filter(destination="pacs"), "anna") == 1
+    assert ledger.claim_deliveries("pacs", "d", 9, 60) == ledger.claim_deliveries("telerad", "d", 9, 60) == []
+    (claim,) = ledger.claim_instances("w", 9, 60)
+    assert ledger.judge(judgement(claim.instance, "archive", "pacs", outcome=MADE), "w")
+    assert states(ledger) == {
+        "archive": State.DELIVERED,
+        "pacs": State.PENDING,
+        "telerad": State.HELD,
+    }
+    (job,) = ledger.claim_deliveries("pacs", "d", 9, 60)
+    assert job.outcome == MADE
+    (row,) = ledger.deliveries(Filter(destination="telerad"))
+    assert row.status == "no-longer-routed"
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_a_dry_run_counts_and_changes_nothing(ledger: Ledger, verb: Verb) -> None:
+    decided(ledger, instance(1), "archive", "pacs")
+    (job,) = ledger.claim_deliveries("pacs", "d", 1, 60)
+    ledger.record([ended(job, State.HELD)], "d")
+    before = ledger.deliveries(Filter()), ledger.instances(Filter())
+    count = ledger.act(verb, Filter(), "anna", dry=True)
+    assert count > 0
+    assert (ledger.deliveries(Filter()), ledger.instances(Filter())) == before
+    assert ledger.journal() == []
+    assert ledger.act(verb, Filter(), "anna") == count
+
+
+def test_a_filter_by_age_means_when_it_was_received(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "pacs")
+    decided(ledger, instance(500), "pacs")
+    older = Filter(received_before=DEFAULT_NOW - 600)
+    assert [row.instance_id for row in ledger.deliveries(older)] == [instance(1).id]
+    newer = Filter(received_after=DEFAULT_NOW - 600)
+    assert [row.instance_id for row in ledger.deliveries(newer)] == [instance(500).id]
+    assert ledger.act(Verb.HOLD, older, "anna") == 1
+    (entry,) = ledger.journal()
+    assert (entry.who, entry.verb, entry.which, entry.changed) == ("anna", "hold", older, 1)
+    assert [job.instance for job in ledger.jobs(newer)] == [instance(500)]
+
+
+def test_every_receipt_of_a_study_is_accounted_for(ledger: Ledger, clock: Clock) -> None:
+    decided(ledger, instance(1), "archive", "pacs", outcome=MADE)
+    decided(ledger, instance(2))  # discarded
+    delivered(ledger, "archive")
+    ledger.add([instance(3), instance(4, uid="1.2.3.1")])
+    ledger.hold_instance(instance(3).id, "no-route")
+    study, unknown = (
+        ledger.studies("1.2.3.1"),
+        [row for row in ledger.studies() if not row.study_instance_uid],
+    )
+    (row,) = study
+    assert (row.received, row.transcoded, row.discarded, row.waiting, row.held) == (2, 1, 1, 0, 0)
+    assert row.deliveries == {("archive", "delivered"): 1, ("pacs", "pending"): 1}
+    assert (row.conflicts, row.gone) == (1, 0)
+    assert (row.first_at, row.last_at) == (DEFAULT_NOW - 999, DEFAULT_NOW - 998)
+    (row,) = unknown
+    assert (row.received, row.waiting, row.held, row.conflicts) == (2, 1, 1, 1)
+    found = ledger.here("", 3)
+    assert [one.id for one in found + ledger.here(found[-1].id, 3)] == [instance(n).id for n in (1, 2, 3, 4)]
+    assert [one.id for one in ledger.here("", 9, "1.2.3.1")] == [instance(1).id, instance(2).id]
+
+
 def test_a_delivery_to_no_destination_is_held_until_there_is_one(ledger: Ledger) -> None:
     decided(ledger, instance(1), "archive", "pacs", "telerad")
     ledger.claim_deliveries("telerad", "d", 1, 60)

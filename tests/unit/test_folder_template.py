@@ -1,5 +1,6 @@
 """Paths made from values that come from the network."""
 
+import hashlib
 from pathlib import PurePosixPath
 
 import pytest
@@ -21,7 +22,7 @@ def canonical(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
 
 
 def render(template: str, **found: tuple[str, ...] | None) -> PurePosixPath:
-    return PathTemplate(template).render(lambda tag: found.get(f"t{tag}"))
+    return PathTemplate(template).render(lambda path: found.get(f"t{'_'.join(path)}"))
 
 
 def test_uids_stay_as_they_are() -> None:
@@ -81,6 +82,32 @@ def test_two_values_in_one_name_can_not_run_into_each_other(
     assert (first == second) == same
 
 
+def test_parts_of_dates_hashes_and_words_for_what_is_missing() -> None:
+    template = "{StudyDate.year}/{StudyDate.month}-{StudyDate.day}/{PatientID.sha256}/{StationName|unknown}"
+    digest = hashlib.sha256(b"4711").hexdigest()
+    found = render(template, t00080020=("20260131",), t00100020=("4711",), t00081010=("CT1",))
+    assert found == PurePosixPath("2026/01-31", digest, "CT1")
+    assert render(template, t00080020=("yesterday",)) == PurePosixPath(
+        "_no-date/_no-date-_no-date/_missing/unknown"
+    )
+
+
+def test_sequences_tags_and_private_attributes() -> None:
+    template = '{ProcedureCodeSequence.CodeValue}/{(0008,0060)}/{(0019,xx0C,"SIEMENS / MR")}'
+    found = {"t00081032_00080100": ("X1",), "t00080060": ("CT",), "t0019000c:SIEMENS / MR": ("5",)}
+    assert render(template, **found) == PurePosixPath("X1/CT/5")
+
+
+@given(values, values)
+@example(None, ("unknown",))
+@example(("%75nknown",), ("unknown",))
+def test_a_word_for_what_is_missing_is_no_value_s(
+    one: tuple[str, ...] | None, other: tuple[str, ...] | None
+) -> None:
+    first, second = (render("{StationName|unknown}", t00081010=value) for value in (one, other))
+    assert (first == second) == ((canonical(one) or ()) == (canonical(other) or ()))
+
+
 @pytest.mark.parametrize(
     ("template", "words"),
     [
@@ -90,8 +117,13 @@ def test_two_values_in_one_name_can_not_run_into_each_other(
         ("a//{SOPInstanceUID}", "a name that is empty"),
         ("", "a name that is empty"),
         ("{SOPInstanceUID", "don't belong"),
-        ("{NoSuchKeyword}", "not an attribute's keyword"),
-        ("{}", "not an attribute's keyword"),
+        ("{NoSuchKeyword}", "NoSuchKeyword is neither an attribute's keyword"),
+        ("{}", "names no attribute"),
+        ("{Modality.year}/{SOPInstanceUID}", "Modality is no date"),
+        ("{PixelData}", "has no text"),
+        ("{StudyDate|a/b}/{SOPInstanceUID}", "can't stand for what is missing"),
+        ("{StudyDate|_x}/{SOPInstanceUID}", "can't stand for what is missing"),
+        ("{Modality|a-b}-{SOPInstanceUID}", "can't stand for what is missing"),
         ("{Modality}{SOPInstanceUID}", "separator"),
         ("{Modality}x{SOPInstanceUID}", "separator"),
         ("{Modality}-{Modality}-{SOPInstanceUID}-x", "longer"),

@@ -12,7 +12,20 @@ from importlib import import_module
 from venturi import __version__
 from venturi.errors import ConfigError, VenturiError
 
-VERBS = ("run", "demo", "check", "explain", "compress", "codecs", "status", "queue", "echo", "send", "ledger")
+VERBS = (
+    "run",
+    "demo",
+    "check",
+    "explain",
+    "compress",
+    "codecs",
+    "status",
+    "queue",
+    "reconcile",
+    "echo",
+    "send",
+    "ledger",
+)
 
 DESCRIPTION = (
     "A DICOM router: compresses on receipt, proves that no pixel changed, loses nothing it acknowledged."

@@ -23,6 +23,7 @@ from venturi.config.values import (
     Host,
     HostPort,
     Listen,
+    Mode,
     Name,
     Names,
     Network,
@@ -176,6 +177,13 @@ class FolderDestination(Pacing):
     """Absolute after loading."""
     path: str = "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"
     on_conflict: OnConflict = OnConflict.KEEP_BOTH
+    file_mode: Mode = 0o600
+    folder_mode: Mode = 0o700
+    """Of folders that are made."""
+    min_free: Fraction = Field(default=0.0, ge=0.0, lt=1.0)
+    """Fraction of space that must stay free, or else files wait."""
+    mount: PathOf | None = None
+    """Where something must be mounted, or else files wait: an archive that is not there is not made anew here."""
 
 
 class DicomDestination(Pacing):

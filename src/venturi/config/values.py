@@ -142,6 +142,16 @@ def flag_of(text: str) -> bool:
     return text == "true"
 
 
+def mode_of(text: str) -> int:
+    """The mode of files or folders, from octal digits: ``0640``."""
+    if not re.fullmatch(r"0?[0-7]{3}", text.strip()):
+        raise ValueError(f"{text!r} is not a mode: write three octal digits, such as 0640")
+    mode = int(text, 8)
+    if mode & 0o600 != 0o600:
+        raise ValueError(f"{text!r}: the node itself must be able to read and write it")
+    return mode
+
+
 def port_of(text: str) -> int:
     """A TCP port; 0 lets the system choose one."""
     if not re.fullmatch(r"\d{1,5}", text.strip(), re.ASCII) or int(text) > 65535:
@@ -246,6 +256,7 @@ Fraction = Annotated[float, from_text(percent_of)]
 Size = Annotated[int, from_text(size_bytes)]
 Whole = Annotated[int, from_text(whole_of)]
 Flag = Annotated[bool, from_text(flag_of)]
+Mode = Annotated[int, from_text(mode_of)]
 Port = Annotated[int, from_text(port_of)]
 Number = Annotated[float, from_text(number_of)]
 Host = Annotated[str, from_text(host_of)]

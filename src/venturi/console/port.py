@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from venturi.ledger.port import Totals
-from venturi.model import Proof, Reason
+from venturi.ledger.port import StudyRow, Totals
+from venturi.model import Instance, Proof, Reason
 
 _PROVEN = {
     Proof.PIXELS: "transcoded and proven",
@@ -17,6 +17,22 @@ def done(reason: str, proof: str) -> str:
     if not reason:
         return _PROVEN[Proof(proof)]
     return "as received" if reason == Reason.ASKED else f"as received: {reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """Everything received, accounted for."""
+
+    studies: list[StudyRow]
+    missing: list[Instance]
+    """The ledger has them, and their bytes are not in the spool as they should be."""
+    unrecorded: list[Instance]
+    """They are in the spool, and the ledger does not have them."""
+
+    @property
+    def unaccounted(self) -> int:
+        """How many: this must be 0."""
+        return len(self.missing) + len(self.unrecorded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from venturi import IMPLEMENTATION_CLASS_UID
 from venturi.config.schema import FolderDestination
@@ -49,6 +50,13 @@ class NameTaken(Permanent):
     """The name belongs to other bytes, and the configuration says ``hold``."""
 
 
+class _Modes(NamedTuple):
+    """Who may read what is written."""
+
+    file: int
+    folder: int
+
+
 class Folder:
     """One folder destination."""
 
@@ -56,6 +64,8 @@ class Folder:
         """The configuration has been checked when it was loaded. The folder itself need not be there yet."""
         self._pace = pace if pace is not None else Pace()
         self._root = config.folder
+        self._mount, self._min_free = config.mount, config.min_free
+        self._modes = _Modes(config.file_mode, config.folder_mode)
         self._template = PathTemplate(config.path)
         self._on_conflict = config.on_conflict
         self._swept = False
@@ -87,6 +97,7 @@ class Folder:
     def probe(self) -> str:
         """Look whether a file can be written; see the port."""
         try:
+            self._look()
             path = self._incoming() / f"probe-{os.urandom(8).hex()}.part"
             path.touch()
             path.unlink()
@@ -113,6 +124,7 @@ class Folder:
 
     def _store(self, parcel: Parcel) -> tuple[Ending, str, str]:
         try:
+            self._look()
             incoming = self._incoming()
             with parcel.rendition.open("rb") as source:
                 meta, offset = part10.read(source)
@@ -121,7 +133,7 @@ class Folder:
                 temporary = incoming / f"{parcel.delivery}-{os.urandom(8).hex()}.part"
                 try:
                     head = self._head(meta, parcel)
-                    _write(temporary, head, meta, parcel, source.fileno(), offset)
+                    _write(temporary, head, meta, parcel, source.fileno(), offset, self._modes.file)
                     where, note = self._place(temporary, relative, parcel)
                 finally:
                     with suppress(FileNotFoundError):
@@ -134,10 +146,22 @@ class Folder:
             return Ending.LATER, errno.errorcode.get(error.errno or 0, "OSError"), _words(error)
         return Ending.DELIVERED, "", f"{where}{note}"
 
+    def _look(self) -> None:
+        """Look whether anything may be written. Raises OSError."""
+        if self._mount is not None and not os.path.ismount(self._mount):
+            raise OSError(errno.ENODEV, f"nothing is mounted at {self._mount}")
+        if self._min_free:
+            with self._lock:
+                _make_folders(self._root, self._modes.folder)
+            status = os.statvfs(self._root)
+            if status.f_bavail < self._min_free * status.f_blocks:
+                raise OSError(errno.ENOSPC, f"less than {self._min_free:.0%} of the space is free")
+
     def _incoming(self) -> Path:
         folder = self._root / INCOMING
         with self._lock:
-            _make_folders(folder)
+            _make_folders(self._root, self._modes.folder)
+            _make_folders(folder, 0o700)
             if not self._swept:
                 for path in folder.iterdir():
                     with suppress(FileNotFoundError):  # another courier's, finished since it was listed
@@ -164,7 +188,7 @@ class Folder:
         """Give the file its name; where it is now, and what is to be said about that."""
         sha256 = parcel.outcome.sha256
         with self._lock:  # until the folder's own name is on disk, nobody reports a file in it
-            _make_folders((self._root / relative).parent)
+            _make_folders((self._root / relative).parent, self._modes.folder)
         if self._on_conflict == REPLACE:
             final = self._root / relative
             with self._lock:
@@ -200,11 +224,11 @@ def _words(error: OSError) -> str:
 def _values(header: FileHeader, meta: part10.FileMeta) -> Values:
     """Look attributes up in the dataset; UIDs that it does not show come from its file meta."""
 
-    def values(tag: str) -> tuple[str, ...] | None:
-        found = header.values((tag,))
-        if not found and tag == "00080018" and meta.sop_instance_uid:
+    def values(path: tuple[str, ...]) -> tuple[str, ...] | None:
+        found = header.values(path)
+        if not found and path == ("00080018",) and meta.sop_instance_uid:
             return (meta.sop_instance_uid,)
-        if not found and tag == "00080016" and meta.sop_class_uid:
+        if not found and path == ("00080016",) and meta.sop_class_uid:
             return (meta.sop_class_uid,)
         return found
 
@@ -215,7 +239,9 @@ def _second_name(relative: PurePosixPath, digits: str) -> PurePosixPath:
     return relative.with_name(f"{relative.stem}.{digits}{relative.suffix}")
 
 
-def _write(path: Path, head: bytes, meta: part10.FileMeta, parcel: Parcel, source: int, offset: int) -> None:
+def _write(
+    path: Path, head: bytes, meta: part10.FileMeta, parcel: Parcel, source: int, offset: int, mode: int
+) -> None:
     """Write a synced Part 10 file and prove that its dataset is the rendition's."""
     outcome = parcel.outcome
     if os.fstat(source).st_size - offset != outcome.size_bytes:
@@ -230,6 +256,7 @@ def _write(path: Path, head: bytes, meta: part10.FileMeta, parcel: Parcel, sourc
             if _digest(source, offset) != outcome.sha256:
                 raise SourceDamaged(f"{parcel.instance.id}: the file in the spool has not the SHA-256 it had")
             raise OSError(errno.EIO, "what was written reads back differently")
+        os.fchmod(target, mode)  # whatever the umask is
         os.fsync(target)
     finally:
         os.close(target)
@@ -316,7 +343,7 @@ def _same(path: Path, parcel: Parcel) -> bool:
         return False
 
 
-def _make_folders(folder: Path) -> None:
+def _make_folders(folder: Path, mode: int) -> None:
     """Make a folder and its missing parents, each of them durable."""
     missing = []
     while not folder.is_dir():
@@ -324,6 +351,7 @@ def _make_folders(folder: Path) -> None:
         folder = folder.parent
     for path in reversed(missing):
         path.mkdir(mode=0o700, exist_ok=True)
+        path.chmod(mode)  # whatever the umask is
         _sync_folder(path.parent)
 
 

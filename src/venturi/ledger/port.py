@@ -207,6 +207,31 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class StudyRow:
+    """What became of a study's instances; the Study Instance UID is empty for those that are not decided yet."""
+
+    study_instance_uid: str
+    received: int
+    """Receipts: an instance that came twice counts twice."""
+    first_at: float
+    last_at: float
+    waiting: int
+    """Not decided yet, and not held."""
+    held: int
+    """Waiting for a person before they are decided."""
+    discarded: int
+    """Decided, and for no destination: a route says so, or a person."""
+    gone: int
+    """Whose bytes have been removed, as retention asks."""
+    conflicts: int
+    """Whose SOP Instance UID another one has with other bytes."""
+    transcoded: int
+    """Renditions."""
+    deliveries: dict[tuple[str, str], int]
+    """By (destination, state)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """The node at a glance."""
 
@@ -285,6 +310,12 @@ class Ledger(Protocol):
 
     def act(self, verb: Verb, which: Filter, who: str, *, dry: bool = False) -> int:
         """Do what a person wants, and journal it; how many are concerned. ``dry``: only say how many."""
+
+    def studies(self, study_instance_uid: str = "") -> list[StudyRow]:
+        """What became of each study, or of one, the latest first. Reads everything: for a person, not for a loop."""
+
+    def here(self, after: str, limit: int, study_instance_uid: str = "") -> list[Instance]:
+        """Instances whose bytes should be in the spool, from the first id after ``after`` on."""
 
     def journal(self, limit: int = 100) -> list[Entry]:
         """What persons did, newest first."""

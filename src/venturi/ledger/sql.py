@@ -6,6 +6,7 @@
     verbs.py      act
     retention.py  removable, gone, prune
     lists.py      what people ask
+    studies.py    studies, here
 
 Every method raises Temporary where the database is locked or full, Permanent where it is damaged.
 """
@@ -15,7 +16,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 
-from venturi.ledger import intake, lists, queue, retention, verbs, work
+from venturi.ledger import intake, lists, queue, retention, studies, verbs, work
 from venturi.ledger.database import Database, open_database
 from venturi.ledger.port import (
     Attempt,
@@ -25,6 +26,7 @@ from venturi.ledger.port import (
     Filter,
     InstanceRow,
     Job,
+    StudyRow,
     Totals,
     Verb,
 )
@@ -154,6 +156,16 @@ class SqlLedger:
                     journal.insert().values(at=self._clock(), who=who, verb=verb.value, what=what)
                 )
             return changed
+
+    def studies(self, study_instance_uid: str = "") -> list[StudyRow]:
+        """Say what became of each study; see the port."""
+        with self._database.read() as connection:
+            return studies.list_studies(connection, study_instance_uid)
+
+    def here(self, after: str, limit: int, study_instance_uid: str = "") -> list[Instance]:
+        """List instances that should be in the spool; see the port."""
+        with self._database.read() as connection:
+            return studies.here(connection, after, limit, study_instance_uid)
 
     def journal(self, limit: int = 100) -> list[Entry]:
         """List what persons did; see the port."""

@@ -161,10 +161,10 @@ class LocalSpool:
             _log.error("quarantined", instance=instance.id, moved_to=str(self._corrupt))
             set_aside(path, self._corrupt)
 
-    def iterate(self) -> Iterator[Instance]:
+    def iterate(self, known: Known = nothing_known) -> Iterator[Instance]:
         """Yield every committed instance; see the port. What is damaged goes to ``corrupt/``."""
         for receiver in self._receiver_names():
-            yield from committed(self._shelf(receiver), self._corrupt)
+            yield from committed(self._shelf(receiver), self._corrupt, known)
 
     def adopt(self, record: Callable[[Sequence[Instance]], int], known: Known = nothing_known) -> int:
         """Have recorded what receivers left that have ended; see the port."""

@@ -186,10 +186,11 @@ class MemorySpool:
                 self.quarantined.append(instance)
         (self.folder / naming.original_name(instance)).unlink(missing_ok=True)
 
-    def iterate(self) -> Iterator[Instance]:
+    def iterate(self, known: Known = nothing_known) -> Iterator[Instance]:
         """Yield every committed instance; see the port."""
         for part in list(self._parts):
-            yield from (instance for instance, _ in list(part.objects.values()))
+            recorded = known(list(part.objects))
+            yield from (held for held, _ in list(part.objects.values()) if held.id not in recorded)
 
     def adopt(self, record: Callable[[Sequence[Instance]], int], known: Known = nothing_known) -> int:
         """Have recorded what receivers left that have ended; see the port."""
