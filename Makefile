@@ -6,12 +6,13 @@
 # make fuzz   set up, and send a million streams of garbage through an association: FUZZ="--inputs 10000000"
 # make bench-receive     set up, and measure receiving beside DCMTK, Orthanc and pynetdicom: docs/performance.md
 # make bench-send        set up, and measure sending beside DCMTK and pynetdicom: benchmarks/README.md
+# make bench-queue       set up, and measure the queue with a million deliveries that wait
 # make docs   set up, and try every kind of image in every syntax: the table in docs/transcoding.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run demo test lint unit fuzz docs peers bench-transcode bench-ingest bench-receive bench-send lock clean
+.PHONY: run demo test lint unit fuzz docs peers bench-transcode bench-ingest bench-receive bench-send bench-queue lock clean
 
 run: .venv/ready
 	$(BIN)/venturi run -c config/venturi.yaml
@@ -53,6 +54,9 @@ bench-receive: .venv/ready
 
 bench-send: .venv/ready
 	$(BIN)/python benchmarks/send.py $(BENCH)
+
+bench-queue: .venv/ready
+	$(BIN)/python benchmarks/queue.py $(BENCH)
 
 .venv/ready: requirements.lock pyproject.toml .ci/venv
 	PYTHON=$(PYTHON) ./.ci/venv

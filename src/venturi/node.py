@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from venturi import log as logs
 from venturi.compress.port import Order, Run
@@ -41,6 +41,7 @@ from venturi.transcode.port import Job as CrewJob
 if TYPE_CHECKING:
     from venturi.config.schema import Config, Peer
     from venturi.console.port import Reconciled
+    from venturi.deliver.breaker import Breaker
     from venturi.deliver.courier import Courier
     from venturi.deliver.dicom import EchoResult
     from venturi.deliver.pace import Pace
@@ -288,12 +289,14 @@ def release(ledger: Ledger, owner: str) -> None:
 def load_runnable(path: Path) -> Config:
     """The configuration, if this version can run all of it. Raises ConfigError."""
     from venturi.config.load import load
+    from venturi.config.schema import GroupDestination
 
     check_packages()
     config = load(path, known_codecs)
     check_certificates(config)
-    for name in config.destinations:
-        destination_of(config, name).close()
+    for name, wanted in config.destinations.items():
+        if not isinstance(wanted, GroupDestination):  # what is in one is looked at by itself
+            destination_of(config, name).close()
     return config
 
 
@@ -490,14 +493,16 @@ def couriers_of(
     wanted = config.destinations[name]
     backoff = Backoff()
     breaker = Breaker(name, backoff)
+    members = getattr(wanted, "members", ())
+    group = GroupParts({member: Breaker(f"{name}/{member}", backoff) for member in members}, ledger)
 
     def open_now() -> bool:
         now = time.localtime()
         minute = now.tm_hour * 60 + now.tm_min
         return not wanted.between or any(window.holds(minute) for window in wanted.between)
 
-    for number in range(getattr(wanted, "associations", 1)):
-        destination = destination_of(config, name, pace)
+    for number in range(getattr(wanted, "associations", len(members) or 1)):
+        destination = destination_of(config, name, pace, group)
         yield Courier(name, destination, ledger, spool, f"{owner}{name}/{number}", backoff, breaker, open_now)
 
 
@@ -508,9 +513,18 @@ def pace_of(config: Config, name: str) -> Pace:
     return Pace(*config.destinations[name].rate)
 
 
-def destination_of(config: Config, name: str, pace: Pace | None = None) -> Destination:
-    """The destination of that name. Raises ConfigError."""
-    from venturi.config.schema import DicomDestination, FolderDestination
+class GroupParts(NamedTuple):
+    """What all that serve a group share."""
+
+    breakers: Mapping[str, Breaker]
+    memory: Ledger
+
+
+def destination_of(
+    config: Config, name: str, pace: Pace | None = None, group: GroupParts | None = None
+) -> Destination:
+    """The destination of that name; a group needs its parts. Raises ConfigError."""
+    from venturi.config.schema import DicomDestination, FolderDestination, GroupDestination
     from venturi.deliver.folder import Folder
 
     match config.destinations[name]:
@@ -518,6 +532,12 @@ def destination_of(config: Config, name: str, pace: Pace | None = None) -> Desti
             return Folder(wanted, pace)
         case DicomDestination() as wanted:
             return peer_destination(config, wanted.dicom, wanted.calling_ae or config.node.ae_title[0], pace)
+        case GroupDestination() as wanted:
+            from venturi.deliver.group import Group
+
+            assert group is not None  # noqa: S101  # only couriers deliver to groups
+            members = {member: destination_of(config, member, pace) for member in wanted.members}
+            return Group(name, members, group.breakers, group.memory, spread=bool(wanted.spread))
 
 
 def peer_destination(config: Config, name: str, calling_ae: str, pace: Pace | None = None) -> Destination:

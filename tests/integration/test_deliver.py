@@ -629,6 +629,49 @@ def test_a_stopped_courier_leaves_the_rest_for_the_next(tmp_path: Path, corpus: 
         until(lambda: node.states() == [State.DELIVERED] * 3)
 
 
+@pytest.mark.parametrize("umask", [0o077, 0o000])
+def test_files_and_folders_have_the_modes_that_are_asked_for(
+    tmp_path: Path, corpus: Path, node: Node, umask: int
+) -> None:
+    wanted = FolderDestination(
+        folder=tmp_path / "archive",
+        path="{Modality}/{SOPInstanceUID}.dcm",
+        file_mode=0o640,
+        folder_mode=0o750,
+    )
+    before = os.umask(umask)
+    try:
+        (receipt,) = Folder(wanted).deliver([node.parcel(node.receive(sample(corpus, "CT_small.dcm")))])
+    finally:
+        os.umask(before)
+    assert receipt.ending is Ending.DELIVERED
+    (file,) = (tmp_path / "archive").rglob("*.dcm")
+    assert [path.stat().st_mode & 0o777 for path in (file, file.parent, tmp_path / "archive")] == [
+        0o640,
+        0o750,
+        0o750,
+    ]
+
+
+def test_nothing_is_written_below_the_watermark_or_where_nothing_is_mounted(
+    tmp_path: Path, corpus: Path, node: Node
+) -> None:
+    parcel = node.parcel(node.receive(sample(corpus, "CT_small.dcm")))
+    full = Folder(FolderDestination(folder=tmp_path / "full", min_free=0.999))
+    (receipt,) = full.deliver([parcel])
+    assert (receipt.ending, receipt.status) == (Ending.LATER, "ENOSPC")
+    assert "less than 100% of the space is free" in full.probe()
+    missing = Folder(FolderDestination(folder=tmp_path / "mnt" / "archive", mount=tmp_path / "mnt"))
+    (receipt,) = missing.deliver([parcel])
+    assert (receipt.ending, receipt.status) == (Ending.LATER, "ENODEV")
+    assert "nothing is mounted" in missing.probe()
+    assert not (tmp_path / "mnt").exists()
+    here = Folder(FolderDestination(folder=tmp_path / "archive", mount=Path("/proc"), min_free=0.0001))
+    assert here.probe() == ""
+    (receipt,) = here.deliver([parcel])
+    assert receipt.ending is Ending.DELIVERED
+
+
 # --- retention ---
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from venturi import node
 from venturi.cli.common import add_config_option, load_config
 from venturi.cli.tables import as_json, console, table
-from venturi.config.schema import Accept, Config, FolderDestination, Node, Peer, Rule
+from venturi.config.schema import Accept, Config, FolderDestination, GroupDestination, Node, Peer, Rule
 from venturi.dataset.dictionary import uids
 from venturi.dataset.syntaxes import lookup
 from venturi.errors import ConfigError
@@ -142,6 +142,11 @@ def where(config: Config, name: str) -> str:
     destination = config.destinations[name]
     if isinstance(destination, FolderDestination):
         return f"folder {destination.folder}"
+    if isinstance(destination, GroupDestination):
+        names = ", ".join(destination.members)
+        return (
+            f"the first of {names} that works" if destination.first_of else f"spread over {names}, by study"
+        )
     peer = config.peers[destination.dicom]
     return f"DICOM to {peer.ae_title[0]} at {_host(peer.host or '')}:{peer.port}"
 

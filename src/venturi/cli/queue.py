@@ -98,6 +98,9 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--study", default="", metavar="UID", help="only of this study")
     parser.add_argument("--sop", default="", metavar="UID", help="only this SOP Instance, or this lossy copy")
     parser.add_argument(
+        "--conflict", action="store_true", help="only where another instance has the same UID and other bytes"
+    )
+    parser.add_argument(
         "--older", type=_age, metavar="AGE", help="only what came longer ago, such as 2h or 7d"
     )
     parser.add_argument("--newer", type=_age, metavar="AGE", help="only what came since")
@@ -119,6 +122,7 @@ def meant(args: argparse.Namespace, limit: int = 1 << 30) -> Filter:
         state=args.state or "",
         study_instance_uid=args.study,
         sop_instance_uid=args.sop,
+        conflict=args.conflict,
         received_before=None if args.older is None else now - args.older,
         received_after=None if args.newer is None else now - args.newer,
         limit=limit,

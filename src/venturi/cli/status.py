@@ -81,6 +81,7 @@ def fields(glance: Glance, running: dict[str, Any]) -> dict[str, Any]:
         "pixel_bytes_after": totals.bytes_after,
         "waiting": glance.waiting,
         "held": glance.held,
+        "conflicts": totals.conflicts,
         "free_fraction": round(glance.free_fraction, 4),
     }
 
@@ -110,5 +111,10 @@ def show(glance: Glance, running: dict[str, Any]) -> None:
         for (uid, reason, proof), count in sorted(totals.renditions.items(), key=lambda item: -item[1]):
             renditions.add_row(str(lookup(uid)), done(reason, proof), f"{count:,}")
         console.print(renditions)
+    if totals.conflicts:
+        console.print(
+            f"[red]{totals.conflicts} instances[/] share their SOP Instance UID with other bytes: "
+            "venturi queue ls --state all --conflict"
+        )
     if glance.held:
         console.print(f"[red]{glance.held} held[/]: venturi queue ls --state held")

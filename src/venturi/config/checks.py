@@ -18,8 +18,10 @@ from venturi.config.rule_checks import check_codecs, check_rules
 from venturi.config.schema import (
     Config,
     Console,
+    Destination,
     DicomDestination,
     FolderDestination,
+    GroupDestination,
     Node,
     Peer,
     Route,
@@ -58,7 +60,7 @@ class _Parts:
     node: Node | None = None
     console: Console | None = None
     peers: dict[str, Peer] = field(default_factory=dict)
-    destinations: dict[str, FolderDestination | DicomDestination] = field(default_factory=dict)
+    destinations: dict[str, Destination] = field(default_factory=dict)
     conditions: dict[Path, Condition] = field(default_factory=dict)
     """Every ``when`` that could be read, also of rules and routes that could not."""
     rules: dict[int, Rule] = field(default_factory=dict)
@@ -216,6 +218,9 @@ def _destinations(parts: _Parts) -> Iterator[Finding]:
         if isinstance(destination, DicomDestination):
             yield from _dicom(parts, name, destination)
             continue
+        if isinstance(destination, GroupDestination):
+            yield from _group(parts, name, destination)
+            continue
         yield from _template(path, destination)
         if destination.folder in folders:
             words = f"destinations {folders[destination.folder]!r} and {name!r} share one folder"
@@ -229,6 +234,19 @@ def _destinations(parts: _Parts) -> Iterator[Finding]:
         if data and (destination.folder.is_relative_to(data) or data.is_relative_to(destination.folder)):
             words = "this folder and node.data are inside each other: give the node's own data a folder of its own"
             yield Finding((*path, "folder"), words, warning=True)
+
+
+def _group(parts: _Parts, name: str, group: GroupDestination) -> Iterator[Finding]:
+    key = "first_of" if group.first_of else "spread"
+    if bool(group.first_of) == bool(group.spread) or len(set(group.members)) < 2:
+        words = f"destination {name!r}: name two destinations or more, either in first_of or in spread"
+        yield Finding(("destinations", name), words, at_key=True)
+    for position, member in enumerate(group.members):
+        path = ("destinations", name, key, position)
+        if parts.destination_names is not None and member not in parts.destination_names:
+            yield Finding(path, _unknown("destination", member, parts.destination_names))
+        elif isinstance(parts.destinations.get(member), GroupDestination):
+            yield Finding(path, f"{member!r} is a group itself: name what is in it")
 
 
 def _dicom(parts: _Parts, name: str, destination: DicomDestination) -> Iterator[Finding]:
@@ -281,6 +299,10 @@ def _routes(parts: _Parts, written: bool) -> Iterator[Finding]:
             words = f"this discards nothing: whatever it matches, route {kept[0] + 1} delivers (every match applies)"
             yield Finding(("routes", index, "to"), words, warning=True, at_key=True)
     named = {name for route in parts.routes.values() for name in route.to}
+    for name in list(named):
+        match parts.destinations.get(name):
+            case GroupDestination() as group:
+                named |= set(group.members)
     for name in parts.destinations:
         if written and name not in named:
             words = f"no route names the destination {name!r}: nothing is delivered to it"

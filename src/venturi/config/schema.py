@@ -42,8 +42,9 @@ from venturi.model import OnFailure, Target
 from venturi.rules.condition import Condition
 
 __all__ = [
-    "Accept", "Config", "Console", "Destination", "DicomDestination", "FolderDestination", "HostPort", "Limits",
-    "Model", "Network", "Node", "OnConflict", "Peer", "Retain", "Route", "Rule", "RuleOfFile", "Tls",
+    "Accept", "Config", "Console", "Destination", "DicomDestination", "FolderDestination", "GroupDestination",
+    "HostPort", "Limits", "Model", "Network", "Node", "OnConflict", "Peer", "Retain", "Route", "Rule", "RuleOfFile",
+    "Tls",
 ]  # fmt: skip
 
 
@@ -197,21 +198,38 @@ class DicomDestination(Pacing):
     """At once."""
 
 
+class GroupDestination(Pacing):
+    """Several destinations of which each object goes to one; a study stays together as long as that one is there."""
+
+    first_of: Names = ()
+    """The first that works."""
+    spread: Names = ()
+    """Evenly, by study."""
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of destinations."""
+        return self.first_of or self.spread
+
+
 def _kind(value: Any) -> str | None:
     if isinstance(value, FolderDestination) or (isinstance(value, dict) and "folder" in value):
         return "<folder>"
     if isinstance(value, DicomDestination) or (isinstance(value, dict) and "dicom" in value):
         return "<dicom>"
-    return None
+    group = isinstance(value, dict) and ("first_of" in value or "spread" in value)
+    return "<group>" if group or isinstance(value, GroupDestination) else None
 
 
-Destination = FolderDestination | DicomDestination
+Destination = FolderDestination | DicomDestination | GroupDestination
 _Destination = Annotated[
-    Annotated[FolderDestination, Tag("<folder>")] | Annotated[DicomDestination, Tag("<dicom>")],
+    Annotated[FolderDestination, Tag("<folder>")]
+    | Annotated[DicomDestination, Tag("<dicom>")]
+    | Annotated[GroupDestination, Tag("<group>")],
     Discriminator(
         _kind,
         custom_error_type="in_words",
-        custom_error_message="a destination is {folder: PATH} or {dicom: PEER}",
+        custom_error_message="a destination is {folder: PATH}, {dicom: PEER}, {first_of: [NAME]} or {spread: [NAME]}",
     ),
 ]
 RuleOfFile = Annotated[Rule, BeforeValidator(rule_fields)]

@@ -52,6 +52,11 @@ class LedgerCollector(Collector):
         yield GaugeMetricFamily(
             "venturi_spool_free_ratio", "Free space or inodes under the spool", value=glance.free_fraction
         )
+        yield GaugeMetricFamily(
+            "venturi_conflicting_instances",
+            "Instances whose SOP Instance UID another one has with other bytes",
+            value=totals.conflicts,
+        )
         if totals.oldest_pending_at is not None:
             yield GaugeMetricFamily(
                 "venturi_oldest_pending_timestamp_seconds",

@@ -197,7 +197,7 @@ class Courier:
         except OSError as error:
             detail = f"the spool can't be read: {error.strerror or type(error).__name__}"
             return Receipt(job.id, Ending.LATER, "unreadable", detail)
-        return Parcel(job.id, job.instance, job.outcome, rendition, original)
+        return Parcel(job.id, job.instance, job.outcome, rendition, original, job.study_instance_uid)
 
     def _write(self, ended: Sequence[tuple[Job, Receipt]]) -> None:
         """Record how attempts ended."""

@@ -19,6 +19,8 @@ class Parcel:
     rendition: Path
     """A Part 10 file; the same as ``original`` where nothing was transcoded."""
     original: Path
+    study: str = ""
+    """Its Study Instance UID, where it has one."""
 
     @property
     def envelope(self) -> Envelope:

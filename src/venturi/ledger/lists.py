@@ -10,9 +10,9 @@ from venturi.ledger.rows import DELIVERY_COLUMNS, to_attempt, to_delivery_row, t
 from venturi.ledger.tables import attempts, deliveries, inline, instances, journal, renditions
 
 
-def matching(which: Filter) -> list[sa.ColumnElement[bool]]:
+def matching(which: Filter) -> list[sa.ColumnElement[bool] | sa.TextClause]:
     """Make the conditions of a filter on deliveries joined with their instances and renditions."""
-    conditions: list[sa.ColumnElement[bool]] = []
+    conditions: list[sa.ColumnElement[bool] | sa.TextClause] = []
     if which.ids:
         conditions.append(deliveries.c.id.in_(which.ids))
     if which.destination:
@@ -30,6 +30,8 @@ def matching(which: Filter) -> list[sa.ColumnElement[bool]]:
                 renditions.c.lossy_sop_instance_uid == which.sop_instance_uid,
             )
         )
+    if which.conflict:
+        conditions.append(sa.text("instances.conflict"))
     if which.received_before is not None:
         conditions.append(instances.c.received_at < which.received_before)
     if which.received_after is not None:
@@ -125,6 +127,7 @@ def totals(connection: sa.Connection) -> Totals:
                 deliveries.c.state == inline(State.PENDING.value)
             )
         ).scalar(),
+        conflicts=_count(connection, sa.text("conflict")),
     )
 
 
@@ -143,5 +146,5 @@ def _by_state(connection: sa.Connection) -> dict[str, int]:
     return {state: count for state, count in counts.items() if count}
 
 
-def _count(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> int:
+def _count(connection: sa.Connection, condition: sa.ColumnElement[bool] | sa.TextClause) -> int:
     return connection.execute(sa.select(sa.func.count()).select_from(instances).where(condition)).scalar_one()

@@ -5,7 +5,7 @@ then anybody may claim it again. Every method is one transaction. Times are seco
 Losing the ledger loses no image: it is made anew from the spool.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -75,6 +75,7 @@ class Job:
     outcome: Outcome
     tries: int
     """Attempts made before this one."""
+    study_instance_uid: str = ""
 
 
 class Verb(StrEnum):
@@ -190,6 +191,8 @@ class Filter:
     study_instance_uid: str = ""
     sop_instance_uid: str = ""
     """As received, or of a lossy rendition: for deliveries, of that one; for instances, of any."""
+    conflict: bool = False
+    """Only those whose SOP Instance UID another instance has with other bytes."""
     received_before: float | None = None
     received_after: float | None = None
     limit: int = 100
@@ -246,6 +249,8 @@ class Totals:
     """Pixel Data bytes of what was transcoded, as received."""
     bytes_after: int
     oldest_pending_at: float | None
+    conflicts: int = 0
+    """Instances whose SOP Instance UID another one has with other bytes."""
 
 
 class Ledger(Protocol):
@@ -319,6 +324,12 @@ class Ledger(Protocol):
 
     def journal(self, limit: int = 100) -> list[Entry]:
         """What persons did, newest first."""
+
+    def member_of(self, destination: str, studies: Sequence[str]) -> dict[str, str]:
+        """Which member of a group has got objects of these studies, by study."""
+
+    def stick(self, destination: str, members: Mapping[str, str]) -> None:
+        """Remember which member of a group gets a study, by study."""
 
     def strand(self, destinations: Sequence[str]) -> int:
         """Hold pending deliveries to any destination but these, as ``no-destination``; how many.

@@ -101,6 +101,7 @@ def _job(row: sa.RowMapping) -> Job:
         target=(outcome := to_outcome(row)).target,
         outcome=outcome,
         tries=row["tries"],
+        study_instance_uid=row["study_instance_uid"],
     )
 
 

@@ -25,7 +25,7 @@ _LOSSY = ("lossy_sop_instance_uid", "lossy_ratio", "lossy_max_error", "lossy_psn
 
 JOB_COLUMNS = (
     *(deliveries.c[name] for name in ("id", "destination", "rule", "tries")),
-    *(instances.c[name] for name in ("sha256", "size_bytes", *_ENVELOPE)),
+    *(instances.c[name] for name in ("sha256", "size_bytes", "study_instance_uid", *_ENVELOPE)),
     instances.c.id.label("instance_id"),
     *(renditions.c[name].label(f"rendition_{name}") for name in _RENDITION),
     *(renditions.c[name] for name in _LOSSY),

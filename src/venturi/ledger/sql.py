@@ -7,6 +7,7 @@
     retention.py  removable, gone, prune
     lists.py      what people ask
     studies.py    studies, here
+    groups.py     member_of, stick
 
 Every method raises Temporary where the database is locked or full, Permanent where it is damaged.
 """
@@ -14,9 +15,9 @@ Every method raises Temporary where the database is locked or full, Permanent wh
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from venturi.ledger import intake, lists, queue, retention, studies, verbs, work
+from venturi.ledger import groups, intake, lists, queue, retention, studies, verbs, work
 from venturi.ledger.database import Database, open_database
 from venturi.ledger.port import (
     Attempt,
@@ -171,6 +172,16 @@ class SqlLedger:
         """List what persons did; see the port."""
         with self._database.read() as connection:
             return lists.list_journal(connection, limit)
+
+    def member_of(self, destination: str, studies: Sequence[str]) -> dict[str, str]:
+        """Look up members of a group; see the port."""
+        with self._database.read() as connection:
+            return groups.member_of(connection, destination, studies)
+
+    def stick(self, destination: str, members: Mapping[str, str]) -> None:
+        """Remember members of a group; see the port."""
+        with self._database.write() as connection:
+            groups.stick(connection, destination, members, self._clock())
 
     def strand(self, destinations: Sequence[str]) -> int:
         """Hold deliveries that nobody will make; see the port."""

@@ -9,7 +9,7 @@ import re
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every schema this version can find, oldest first; the last is the one it works with."""
 
 metadata = sa.MetaData()
@@ -80,6 +80,7 @@ instances = sa.Table(
     _partial("instances_decided", "decided_at", where="state = 'decided'"),
     _partial("instances_removable", "id", where="state = 'removable'"),
     _partial("instances_gone", "gone_at", where="state = 'gone'"),
+    _partial("instances_in_conflict", "id", where="conflict"),
     _partial("instances_held", "id", where="held <> ''"),
     _partial("instances_leased", "lease_owner", where="lease_owner IS NOT NULL"),
 )
@@ -159,6 +160,16 @@ attempts = sa.Table(
     sa.Column("due_at", sa.Double, nullable=False),
     sa.Column("sent_original", sa.Boolean, nullable=False),
     sa.Index("attempts_by_delivery", "delivery_id"),
+)
+
+memberships = sa.Table(
+    "memberships",
+    metadata,
+    sa.Column("destination", sa.Text, primary_key=True),  # a group
+    sa.Column("study_instance_uid", NetworkText, primary_key=True),
+    sa.Column("member", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Index("memberships_by_age", "at"),
 )
 
 journal = sa.Table(

@@ -1,0 +1,118 @@
+"""Killed between the peer's 0000 and our record: it is sent again, byte for byte the same, and nothing is missing."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from integration.test_deliver import Node, as_received, peer, within
+from integration.test_deliver_broken_peers import accept, one_pdu
+from venturi.deliver.courier import Courier
+from venturi.deliver.dicom import Dicom
+from venturi.deliver.retry import Backoff
+from venturi.ledger.port import State
+from venturi.ledger.sql import open_ledger
+from venturi.model import Envelope
+from venturi.spool.local import LocalSpool
+from venturi.upper_layer import command, pdu
+
+CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
+KILLS = 100
+ALIVE = multiprocessing.get_context("forkserver")
+ALIVE.set_forkserver_preload([__name__])
+
+
+def deliver(folder: Path, port: int, number: int) -> None:
+    """A process that delivers until it is killed."""
+    ledger = open_ledger(f"sqlite:///{folder / 'ledger.db'}", migrate=False)
+    soon = Backoff(first_s=0.01, ceiling_s=0.02)
+    ledger.release("courier/")  # as the supervisor does for a role that has died
+    where = Dicom(peer(port), "VENTURI", within(10))
+    Courier("there", where, ledger, LocalSpool(folder / "spool"), f"courier/{number}", soon).start()
+    time.sleep(60)
+
+
+class Killing:
+    """A peer that answers each C-STORE with 0000 and kills the sender at that moment, so many times."""
+
+    def __init__(self) -> None:
+        self.got: dict[str, list[bytes]] = defaultdict(list)
+        self.kills = 0
+        self.sender: int | None = None
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            with client:
+                try:
+                    accept(client, 0)
+                    while self._one(client):
+                        pass
+                except OSError:
+                    pass  # killed
+
+    def _one(self, client: socket.socket) -> bool:
+        request, data, last = bytearray(), bytearray(), False
+        while not last:
+            kind, body = one_pdu(client)
+            if kind == pdu.RELEASE_RQ:
+                client.sendall(pdu.RELEASED)
+                return False
+            for of_command, last_of_it, part in pdu.fragments(body):
+                (request if of_command else data).extend(part)
+                last = last_of_it and not of_command
+        found = command.parse(request)
+        uid, number = command.uid(found, command.SOP_INSTANCE), command.number(found, command.MESSAGE_ID)
+        self.got[uid].append(bytes(data))
+        client.sendall(command.p_data_tf(1, command.response(command.C_STORE_RSP, number, 0, CT, uid)))
+        if self.kills < KILLS and self.sender is not None:
+            self.kills += 1
+            sender, self.sender = self.sender, None
+            os.kill(sender, signal.SIGKILL)
+            return False
+        return True
+
+
+def test_killed_between_the_peers_success_and_our_record(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    sent: dict[str, bytes] = {}
+    for number in range(40):
+        uid = f"1.2.3.{number}"
+        sent[uid] = os.urandom(20_000)
+        draft = node.intake.create(
+            Envelope(CT, uid, EXPLICIT, "CT1", "VENTURI", "ct", "127.0.0.1", time.time())
+        )
+        draft.write(sent[uid])
+        instance = draft.commit()
+        node.decide(instance, "there", as_received(instance))
+    killing = Killing()
+    started = 0
+    try:
+        until = time.monotonic() + 120
+        while node.states() != [State.DELIVERED] * len(sent):
+            assert time.monotonic() < until, (killing.kills, node.states())
+            running = ALIVE.Process(target=deliver, args=(tmp_path, killing.port, started), daemon=True)
+            running.start()
+            started += 1
+            killing.sender = running.pid
+            while running.is_alive() and node.states() != [State.DELIVERED] * len(sent):
+                time.sleep(0.01)
+            running.kill()
+            running.join(10)
+    finally:
+        killing.listener.close()
+        node.close()
+    assert killing.kills >= min(KILLS, len(sent) // 2)
+    assert {uid: set(copies) for uid, copies in killing.got.items()} == {
+        uid: {data} for uid, data in sent.items()
+    }
