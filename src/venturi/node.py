@@ -1,28 +1,20 @@
-"""The composition root: builds the parts from the configuration, and runs them as role processes.
+"""The composition root: builds the parts from the configuration, for the command line and for the roles.
 
-``run`` is the daemon: a supervisor over the roles. ``python -m venturi.node ROLE FD`` is what the supervisor (and
-the foreman, for workers) starts; see ``process.py``. Concrete parts are imported where they are built, so that a role
-loads only what it runs: a worker no database, a receiver no codec.
-
-    receive x R     moves bytes from the network to the spool; nothing else runs there
-    transcode       claims instances, has T workers decide, encode and prove, records it (niced)
-    deliver         one courier for each destination; removes what retention allows (niced)
-    console         status page and metrics
+``run`` is the daemon: a supervisor over the role processes (``roles.py``). Concrete parts are imported where they are
+built, so that whoever needs one of them loads no other.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
-import sys
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from venturi import log as logs
 from venturi.compress.port import Order, Run
@@ -33,7 +25,7 @@ from venturi.ledger.port import Job, Ledger, Role
 from venturi.log import get_logger
 from venturi.model import Instance
 from venturi.notify import listening_socket
-from venturi.process import Child, adopt, die_with_parent, lives, stop_event, watch_parent
+from venturi.process import Child, lives
 from venturi.spool.port import Spool
 from venturi.transcode.port import Answer, CodecRow, Crew, Transcoder
 from venturi.transcode.port import Job as CrewJob
@@ -41,22 +33,16 @@ from venturi.transcode.port import Job as CrewJob
 if TYPE_CHECKING:
     from venturi.config.schema import Config, Peer
     from venturi.console.port import Reconciled
-    from venturi.deliver.breaker import Breaker
-    from venturi.deliver.courier import Courier
+    from venturi.deliver.breaker import Breaker, Trouble
     from venturi.deliver.dicom import EchoResult
     from venturi.deliver.pace import Pace
-    from venturi.supervisor import RoleSpec, Start
-    from venturi.transcode.worker import Do
+    from venturi.supervisor import RoleSpec
 
 log = get_logger()
 
 ROLES = ("receive", "transcode", "deliver", "console")
 BACKLOG = 4096
 NICE = 10
-JANITOR_S = 60.0
-WAKE_S = 5.0
-STORAGE_RETRY_S = 2.0
-"""How often a receiver whose storage has failed looks whether it works again."""
 
 
 def ledger_url(config: Config) -> str:
@@ -340,170 +326,18 @@ def role_specs(config: Config, wanted: tuple[str, ...]) -> list[RoleSpec]:
     return [spec for spec in specs if spec.name.split("-")[0] in wanted]
 
 
-# --- the roles -------------------------------------------------------------------------------------------------------
+# --- destinations -------------------------------------------------------------------------------------------------
 
 
-def receive(start: Start, connection: Connection) -> None:
-    """Accept associations and store what they send.
+def troubles_of(config: Config) -> list[Trouble]:
+    """What the role that delivers has left word of last, which may have ended since."""
+    from venturi.deliver.breaker import Trouble
 
-    When the storage has failed, reject until it works again, and then end, so as to be started anew.
-    """
-    from venturi.receive.admission import Admission
-    from venturi.receive.c_store import CStore
-    from venturi.receive.listener import serve
-    from venturi.receive.recorder import Recorder
-    from venturi.receive.seats import Seats
-
-    config = start.config
-    limits = config.node.limits
-    stop = stop_event()
-    spool, ledger = spool_of(config), ledger_of(config)
-    intake = spool.intake()
-    recorder = Recorder(ledger, bell_of(config))
-    caps = {name: each for name, peer in config.peers.items() if (each := peer.accept.associations)}
-    seats = Seats(config.node.data / "run" / "seats", limits.associations, caps)
     try:
-        recorder.recover(intake.sweep(ledger.known))
-        recorder.start()
-        policies = {name: peer.accept for name, peer in config.peers.items()}
-        handler = CStore(intake, recorder, spool, limits, policies)
-        admission = Admission(config.node, config.peers)
-        threading.Thread(target=end_when_mended, args=(handler.failed, spool, stop), daemon=True).start()
-        connection.send("ready")
-        watch_parent(connection, stop)
-        serve(socket.socket(fileno=start.listener), handler, admission, config.node, stop, seats)
-    finally:
-        recorder.stop()
-        intake.close()
-
-
-def end_when_mended(failed: threading.Event, spool: Spool, stop: threading.Event) -> None:
-    """Wait until the storage has failed and works again, and set ``stop``."""
-    failed.wait()
-    while not stop.wait(STORAGE_RETRY_S):
-        try:
-            spool.intake().close()  # another receiver's part: it makes files and syncs folders
-        except (Temporary, Permanent, OSError) as error:
-            log.error("storage still fails", error=str(error))
-            continue
-        log.warning("storage works again: this receiver ends, to be started anew")
-        stop.set()
-
-
-def transcode(start: Start, connection: Connection) -> None:
-    """Decide, encode and prove."""
-    from venturi.transcode.foreman import Foreman
-
-    config = start.config
-    stop = stop_event()
-    foreman = Foreman(
-        ledger=ledger_of(config),
-        spool=spool_of(config),
-        start_worker=lambda: Child("worker", config),
-        workers=config.node.workers,
-        owner=owner_name("transcode"),
-        bells=(bell_of(config, Role.TRANSCODE), bell_of(config)),
-    )
-    connection.send("ready")
-    watch_parent(connection, stop)
-    foreman.run(stop)
-
-
-def worker(config: Config, connection: Connection) -> None:
-    """One expendable worker of the transcode role."""
-    from venturi.transcode.judge import Judging
-
-    transcoder = engine()
-    work(connection, Judging(config, spool_of(config), transcoder).judge, transcoder)
-
-
-def compressor(config: Config | None, connection: Connection) -> None:
-    """One expendable worker of ``crew``: it has no spool, and the rules of a configuration at most."""
-    from venturi.transcode.compress import Compressing
-
-    transcoder = engine()
-    work(connection, Compressing(config, transcoder).compress, transcoder)
-
-
-def work(connection: Connection, do: Do, transcoder: Transcoder) -> None:
-    """Do jobs, shut in, until the foreman hangs up."""
-    from venturi.transcode import allocator, sandbox
-    from venturi.transcode.worker import serve
-
-    die_with_parent()
-    allocator.keep_freed()
-    for missing in sandbox.enter():
-        log.warning("a worker is not shut in as it should be", missing=missing)
-    serve(connection, do, transcoder)
-
-
-def deliver(start: Start, connection: Connection) -> None:
-    """Hand renditions over, and remove what retention allows."""
-    from venturi.deliver.housekeeping import adopt, put_right
-    from venturi.deliver.retention import sweep_once
-
-    config = start.config
-    stop = stop_event()
-    ledger, spool = ledger_of(config), spool_of(config)
-    owner = owner_name("deliver")
-    paces = {name: pace_of(config, name) for name in config.destinations}
-    couriers = [
-        courier
-        for name in config.destinations
-        for courier in couriers_of(config, name, ledger, spool, owner, paces[name])
-    ]
-    bell = bell_of(config, Role.DELIVER)
-
-    def keep_house() -> None:
-        while not stop.wait(JANITOR_S):
-            try:
-                if adopt(ledger, spool):
-                    bell.ring(Role.TRANSCODE)
-                put_right(ledger, tuple(config.destinations))
-                sweep_once(ledger, spool, config.node.retain)
-            except Exception:  # whatever it is, the house needs its keeper
-                log.exception("housekeeping failed; it goes on in a minute")
-
-    for courier in couriers:
-        courier.start()
-    threading.Thread(target=keep_house, name="janitor", daemon=True).start()
-    connection.send("ready")
-    watch_parent(connection, stop)
-    while not stop.is_set():
-        if bell.wait(WAKE_S):
-            for courier in couriers:
-                courier.wake()
-    for courier in couriers:
-        courier.stop()
-    for pace in paces.values():
-        pace.stop()
-    for courier in couriers:
-        courier.join()
-    ledger.release(owner)
-
-
-def couriers_of(
-    config: Config, name: str, ledger: Ledger, spool: Spool, owner: str, pace: Pace
-) -> Iterator[Courier]:
-    """Those that deliver to one destination. Raises ConfigError."""
-    from venturi.deliver.breaker import Breaker
-    from venturi.deliver.courier import Courier
-    from venturi.deliver.retry import Backoff
-
-    wanted = config.destinations[name]
-    backoff = Backoff()
-    breaker = Breaker(name, backoff)
-    members = getattr(wanted, "members", ())
-    group = GroupParts({member: Breaker(f"{name}/{member}", backoff) for member in members}, ledger)
-
-    def open_now() -> bool:
-        now = time.localtime()
-        minute = now.tm_hour * 60 + now.tm_min
-        return not wanted.between or any(window.holds(minute) for window in wanted.between)
-
-    for number in range(getattr(wanted, "associations", len(members) or 1)):
-        destination = destination_of(config, name, pace, group)
-        yield Courier(name, destination, ledger, spool, f"{owner}{name}/{number}", backoff, breaker, open_now)
+        found = json.loads((config.node.data / "run" / "destinations.json").read_text())
+    except (OSError, ValueError):
+        return []
+    return [Trouble(**one) for one in found]
 
 
 def pace_of(config: Config, name: str) -> Pace:
@@ -545,38 +379,3 @@ def peer_destination(config: Config, name: str, calling_ae: str, pace: Pace | No
     from venturi.deliver.dicom import Dicom
 
     return Dicom(peer_of(config, name), calling_ae, config.node, pace)
-
-
-def console(start: Start, connection: Connection) -> None:
-    """Serve the status page and the metrics."""
-    from venturi.console.web import serve
-
-    config = start.config
-    stop = stop_event()
-    connection.send("ready")
-    watch_parent(connection, stop)
-    if config.console is not None:
-        serve(config.console.listen, ledger_of(config), spool_of(config), stop)
-
-
-MAINS: dict[str, Callable[[Any, Connection], None]] = {
-    "receive": receive,
-    "transcode": transcode,
-    "deliver": deliver,
-    "console": console,
-    "worker": worker,
-    "compressor": compressor,
-}
-
-
-def main(argv: list[str]) -> None:
-    """Be the role that the parent asked for."""
-    name, fd = argv
-    connection = adopt(int(fd))
-    logs.configure(name, lazily=name in ("worker", "compressor"))
-    start = connection.recv()
-    MAINS[name.split("-")[0]](start, connection)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

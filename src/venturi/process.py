@@ -1,6 +1,6 @@
 """Child processes of ours: how one is started, given its work, and told to stop.
 
-A child is ``python -m venturi.node NAME FD``, so that ``ps`` shows what it is. Over the socket pair behind FD the
+A child is ``python -m venturi.roles NAME FD``, so that ``ps`` shows what it is. Over the socket pair behind FD the
 parent sends its first message (what to do) and both speak pickled messages; nothing but our own processes can reach
 it. When the parent dies, however it dies, the child reads the end of the stream and stops: no orphan keeps a port.
 """
@@ -32,7 +32,7 @@ class Child:
         ours, theirs = socket.socketpair()
         self.name = name
         with theirs:
-            command = [sys.executable, "-m", "venturi.node", name, str(theirs.fileno())]
+            command = [sys.executable, "-m", "venturi.roles", name, str(theirs.fileno())]
             # A group of its own keeps a Ctrl-C at the terminal for the supervisor, which drains in order. No session of
             # its own: Linux shares the processor out among sessions first, and ``nice`` counts only within one
             # (sched(7), autogroup).

@@ -315,7 +315,9 @@ def check_job(ledger: Ledger, outcome: Outcome) -> None:
     """An outcome that is judged comes back equal with the job."""
     decided(ledger, instance(1), "archive", outcome=outcome)
     (job,) = ledger.claim_deliveries("archive", "d", 5, 60)
-    assert job == Job(job.id, instance(1), "archive", "grey images", LOSSY, outcome, 0, SUMMARY.study_instance_uid)
+    assert job == Job(
+        job.id, instance(1), "archive", "grey images", LOSSY, outcome, 0, SUMMARY.study_instance_uid
+    )
     assert job.target.digest == LOSSY.digest
 
 

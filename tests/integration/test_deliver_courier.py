@@ -1,5 +1,6 @@
 """Couriers: what one destination does is no other's business, and a destination gets no more than it should at once."""
 
+import json
 import shutil
 import subprocess
 import threading
@@ -136,7 +137,7 @@ def test_batches_share_an_association_until_there_is_nothing_to_send(
         for parcel in parcels[:3]:
             (receipt,) = where.deliver([parcel])
             assert receipt.ending is Ending.DELIVERED
-        assert associations() == before + 1
+        until(lambda: associations() == before + 1)  # its log follows a little later
         (receipt,) = where.deliver([other])  # another SOP class needs contexts of its own
         assert receipt.ending is Ending.DELIVERED
         until(lambda: associations() == before + 2)
@@ -208,7 +209,7 @@ def test_a_black_hole_keeps_neither_intake_nor_its_neighbour(
   good: {{ae_title: ANY-SCP, host: 127.0.0.1, port: {port}}}""",
             destinations="  hole: {dicom: hole, associations: 2}\n  good: {dicom: good, associations: 2}",
             to=", hole, good",
-        )
+        ).replace("  data: ./data", "  data: ./data\n  limits: {timeout: 5s}")
         (tmp_path / "node").mkdir()
         with running(tmp_path / "node", text) as node:
             for _ in range(2):
@@ -216,6 +217,10 @@ def test_a_black_hole_keeps_neither_intake_nor_its_neighbour(
                 assert sent.returncode == 0, sent.stderr
             done = {("archive", "delivered", 40), ("good", "delivered", 40), ("hole", "pending", 40)}
             until(lambda: counts(node) == done, 60)
+            until(lambda: "hole takes nothing" in node.command("status").stdout, 60)
+            (trouble,) = json.loads(node.command("status", "--json").stdout)["troubles"]
+            assert trouble["destination"] == "hole"
+            assert trouble["why"].startswith("unreachable")
             began = time.monotonic()
             assert node.stop() == 0
             assert time.monotonic() - began < 15, "nobody waits for an answer that will not come"

@@ -239,7 +239,7 @@ def marked(text: str) -> tuple[str, str]:
         ("hosts: [10.1.0.0/24]", "hosts: 10.1.0.9, accept: {§class: CT}", "'class' is not a key here"),
         ("main-pacs: {dicom: pacs}", "main-pacs: {dicom: §pac}", "there is no peer 'pac'; did you mean pacs?"),
         ("main-pacs: {dicom: pacs}", "main-pacs: {dicom: §ct}", "peer 'ct' has no host: to connect to"),
-        ("main-pacs: {dicom: pacs}", "main-pacs: §{}", "a destination is {folder: PATH}, {dicom: PEER}, {first_of: [NAME]}"),
+        ("main-pacs: {dicom: pacs}", "main-pacs: §{}", "a destination is {folder: PATH}, {dicom: PEER}"),
         ("main-pacs: {dicom: pacs}", "main-pacs: {folder: x, §dicom: pacs}", "'dicom' is not a key here"),
         ("on_conflict: keep-both", "on_conflict: §rename", "'rename' is none of"),
         ('"{StudyInstanceUID}', '§"{StudyInstanceUI}', "'{StudyInstanceUI}"),

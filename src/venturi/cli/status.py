@@ -2,8 +2,11 @@
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import Any
+
+from rich.markup import escape
 
 from venturi import node
 from venturi.cli.common import add_config_option, load_config
@@ -40,10 +43,21 @@ def run(args: argparse.Namespace) -> int:
     ledger = node.ledger_of(config)
     glance = Glance(ledger.totals(), node.free_fraction(config))
     ledger.close()
+    troubles = node.troubles_of(config) if "deliver" in running.get("roles", {}) else []
     if args.json:
-        print(as_json(fields(glance, running)))
+        print(as_json({**fields(glance, running), "troubles": troubles}))
     else:
         show(glance, running)
+        for trouble in troubles:
+            console.print(
+                f"[red]{trouble.destination} takes nothing[/] since {moment(trouble.since)} "
+                f"({trouble.failures} tries): {escape(trouble.why)}",
+                soft_wrap=True,
+            )
+        for name, wanted in config.destinations.items():
+            if not wanted.open_at(time.localtime()):
+                hours = ", ".join(map(str, wanted.between))
+                console.print(f"{name} gets nothing now: between {hours} only")
     return 0 if running else 1
 
 

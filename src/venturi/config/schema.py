@@ -7,6 +7,7 @@ without it in the file (``after: 7d``), where the value has one.
 import os
 from enum import StrEnum
 from pathlib import Path
+from time import struct_time
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, InstanceOf, Tag
@@ -169,6 +170,11 @@ class Pacing(Model):
     """At most."""
     between: Windows = ()
     """Only then, each day; none: always."""
+
+    def open_at(self, local: struct_time) -> bool:
+        """Whether it gets anything at that local time."""
+        minute = local.tm_hour * 60 + local.tm_min
+        return not self.between or any(window.holds(minute) for window in self.between)
 
 
 class FolderDestination(Pacing):
