@@ -131,7 +131,7 @@ def test_batches_share_an_association_until_there_is_nothing_to_send(
         where = Dicom(peer(port), "VENTURI", within(10))
 
         def associations() -> int:
-            return log.read_text().count("Association Received")
+            return log.read_text().count("Association Acknowledged")
 
         before = associations()
         for parcel in parcels[:3]:
