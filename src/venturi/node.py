@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -341,16 +342,23 @@ def troubles_of(config: Config) -> list[Trouble]:
 
 
 def pace_of(config: Config, name: str) -> Pace:
-    """How fast a destination is delivered to."""
+    """How fast a destination is delivered to; a group is as fast as what is in it."""
     from venturi.deliver.pace import Pace
 
-    return Pace(*config.destinations[name].rate)
+    return Pace(*getattr(config.destinations[name], "rate", ()))
+
+
+def is_open(config: Config, name: str) -> bool:
+    """Whether a destination may get anything now; a group is as open as what is in it."""
+    wanted = config.destinations[name]
+    return wanted.open_at(time.localtime()) if hasattr(wanted, "open_at") else True
 
 
 class GroupParts(NamedTuple):
     """What all that serve a group share."""
 
     breakers: Mapping[str, Breaker]
+    paces: Mapping[str, Pace]
     memory: Ledger
 
 
@@ -370,8 +378,15 @@ def destination_of(
             from venturi.deliver.group import Group
 
             assert group is not None  # noqa: S101  # only couriers deliver to groups
-            members = {member: destination_of(config, member, pace) for member in wanted.members}
-            return Group(name, members, group.breakers, group.memory, spread=bool(wanted.spread))
+            members = {each: destination_of(config, each, group.paces[each]) for each in wanted.members}
+            return Group(
+                name,
+                members,
+                group.breakers,
+                group.memory,
+                lambda member: is_open(config, member),
+                spread=bool(wanted.spread),
+            )
 
 
 def peer_destination(config: Config, name: str, calling_ae: str, pace: Pace | None = None) -> Destination:

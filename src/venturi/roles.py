@@ -16,8 +16,7 @@ import json
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from venturi.node import (
     bell_of,
     destination_of,
     engine,
+    is_open,
     ledger_of,
     owner_name,
     pace_of,
@@ -164,7 +164,7 @@ def deliver(start: Start, connection: Connection) -> None:
     couriers = [
         courier
         for name in config.destinations
-        for courier in couriers_of(config, name, ledger, spool, owner, paces[name], breakers)
+        for courier in couriers_of(config, name, ledger, spool, owner, paces, breakers)
     ]
     bell = bell_of(config, Role.DELIVER)
 
@@ -207,7 +207,7 @@ def couriers_of(
     ledger: Ledger,
     spool: Spool,
     owner: str,
-    pace: Pace,
+    paces: Mapping[str, Pace],
     breakers: list[Breaker],
 ) -> Iterator[Courier]:
     """Those that deliver to one destination; its breakers are added to the list. Raises ConfigError."""
@@ -219,14 +219,14 @@ def couriers_of(
     backoff = Backoff()
     breaker = Breaker(name, backoff)
     members = getattr(wanted, "members", ())
-    group = GroupParts({member: Breaker(f"{name}/{member}", backoff) for member in members}, ledger)
+    group = GroupParts({each: Breaker(f"{name}/{each}", backoff) for each in members}, paces, ledger)
     breakers += (breaker, *group.breakers.values())
 
     def hours() -> bool:
-        return wanted.open_at(time.localtime())
+        return any(is_open(config, each) for each in members or (name,))
 
     for number in range(getattr(wanted, "associations", len(members) or 1)):
-        destination = destination_of(config, name, pace, group)
+        destination = destination_of(config, name, paces[name], group)
         yield Courier(name, destination, ledger, spool, f"{owner}{name}/{number}", backoff, breaker, hours)
 
 

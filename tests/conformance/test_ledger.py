@@ -5,7 +5,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -711,6 +711,54 @@ def test_a_dry_run_counts_and_changes_nothing(ledger: Ledger, verb: Verb) -> Non
     assert (ledger.deliveries(Filter()), ledger.instances(Filter())) == before
     assert ledger.journal() == []
     assert ledger.act(verb, Filter(), "anna") == count
+
+
+@pytest.mark.parametrize("verb", [Verb.RETRY, Verb.REDECIDE, Verb.DROP])
+def test_whatever_a_filter_says_counts_for_instances_without_a_delivery(ledger: Ledger, verb: Verb) -> None:
+    ledger.add([instance(1)])
+    ledger.hold_instance(instance(1).id, "no-route")
+    nothing = {
+        "ids": (77,), "destination": "pacs", "state": "pending", "study_instance_uid": "1.9", "conflict": True,
+        "sop_instance_uid": "1.9", "received_before": 1.0, "received_after": DEFAULT_NOW, "limit": 0,
+    }  # fmt: skip
+    assert set(nothing) == {field.name for field in fields(Filter)}
+    for name, value in nothing.items():
+        assert ledger.act(verb, replace(Filter(), **{name: value}), "anna") == 0, name  # type: ignore[arg-type]
+        if name not in {"ids", "destination"}:
+            assert ledger.instances(replace(Filter(), **{name: value})) == [], name  # type: ignore[arg-type]
+    assert ledger.act(verb, Filter(), "anna") == 1
+
+
+def test_what_a_person_holds_is_let_go_by_nothing_that_means_another(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "a", "b", outcome=MADE)
+    assert ledger.act(Verb.HOLD, Filter(destination="b"), "anna") == 1
+    assert ledger.act(Verb.REDECIDE, Filter(destination="a"), "anna") == 1
+    (claim,) = ledger.claim_instances("w", 9, 60)
+    assert ledger.judge(judgement(claim.instance, "a", "b", outcome=MADE), "w")
+    assert states(ledger) == {"a": State.PENDING, "b": State.HELD}
+    (job,) = ledger.claim_deliveries("a", "d", 1, 60)
+    ledger.record([ended(job, State.HELD, status="damaged")], "d")
+    assert ledger.act(Verb.RETRY, Filter(), "anna") == 1
+    (claim,) = ledger.claim_instances("w", 9, 60)
+    assert ledger.judge(judgement(claim.instance, "a", "b", outcome=MADE), "w")
+    assert states(ledger) == {"a": State.PENDING, "b": State.HELD}
+    assert ledger.act(Verb.RESEND, Filter(study_instance_uid="1.2.3.1"), "anna") == 1
+    assert states(ledger)["b"] is State.HELD
+    (row,) = ledger.deliveries(Filter(destination="b"))
+    assert ledger.act(Verb.REDECIDE, Filter(ids=(row.id,)), "anna") == 1
+    (claim,) = ledger.claim_instances("w", 9, 60)
+    assert ledger.judge(judgement(claim.instance, "a", "b", outcome=MADE), "w")
+    assert states(ledger)["b"] is State.PENDING
+
+
+def test_a_lease_on_what_a_person_holds_meanwhile_ends_with_its_record(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "pacs")
+    (job,) = ledger.claim_deliveries("pacs", "d", 1, 60)
+    ledger.act(Verb.HOLD, Filter(), "anna")
+    assert ledger.next_due("pacs") is None
+    ledger.record([ended(job, State.PENDING, status="A700")], "d")
+    assert ledger.owners() == []
+    assert states(ledger) == {"pacs": State.HELD}
 
 
 def test_a_filter_by_age_means_when_it_was_received(ledger: Ledger) -> None:

@@ -19,7 +19,8 @@ from venturi.deliver.courier import Courier
 from venturi.deliver.dicom import Dicom
 from venturi.deliver.pace import Pace
 from venturi.deliver.port import Ending, Parcel, Receipt
-from venturi.ledger.port import State
+from venturi.errors import Temporary
+from venturi.ledger.port import Attempt, State
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ class Counting:
     def __init__(self) -> None:
         self.up = self.reachable = False
         self.batches: list[int] = []
-        self.asked = 0
+        self.asked = self.rested = 0
 
     def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
         self.batches.append(len(parcels))
@@ -43,11 +44,12 @@ class Counting:
             yield Receipt(parcel.delivery, Ending.DELIVERED if self.up else Ending.LATER, "test")
 
     def probe(self) -> str:
+        assert self.rested, "what it keeps open may be all that the peer takes"
         self.asked += 1
         return "" if self.reachable else "not there"
 
     def rest(self) -> None:
-        pass
+        self.rested += 1
 
     def close(self) -> None:
         pass
@@ -102,6 +104,47 @@ def test_outside_its_hours_a_destination_gets_nothing(node: Node, corpus: Path) 
     courier = Courier("there", where, node.ledger, node.spool, "test", SOON, hours=begun.is_set)
     courier.start()
     until(lambda: node.states() == [State.DELIVERED] * 3)
+    courier.stop()
+    courier.join(30)
+
+
+def test_when_its_hours_end_a_destination_keeps_nothing_and_what_is_left_is_free(
+    node: Node, corpus: Path
+) -> None:
+    deliveries(node, corpus, 3)
+    where, closing = Counting(), threading.Event()
+    where.up = True
+
+    def hours() -> bool:
+        return not (where.batches and closing.is_set())
+
+    closing.set()
+    courier = Courier("there", where, node.ledger, node.spool, "test", SOON, hours=hours)
+    courier.start()
+    until(lambda: where.rested > 0)
+    until(lambda: node.ledger.owners() == [])
+    assert sorted(node.states()) == sorted([State.DELIVERED, State.PENDING, State.PENDING])
+    courier.stop()
+    courier.join(30)
+
+
+def test_after_a_ledger_that_failed_its_leases_are_free(
+    node: Node, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliveries(node, corpus, 2)
+    where, record = Counting(), node.ledger.record
+    where.up = True
+    failures = iter([Temporary("database is locked")])
+
+    def failing(attempts: Sequence[Attempt], owner: str) -> None:
+        for error in failures:
+            raise error
+        record(attempts, owner)
+
+    monkeypatch.setattr(node.ledger, "record", failing)
+    courier = Courier("there", where, node.ledger, node.spool, "test", SOON)
+    courier.start()
+    until(lambda: node.states() == [State.DELIVERED] * 2)
     courier.stop()
     courier.join(30)
 

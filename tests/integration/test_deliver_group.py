@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ class Member:
     def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
         for parcel in parcels:
             self.got.append(parcel.study)
-            yield Receipt(parcel.delivery, self.answer.ending, self.answer.status)
+            yield replace(self.answer, delivery=parcel.delivery)
 
     def probe(self) -> str:
         return "" if self.answer.ending is Ending.DELIVERED else "not there"
@@ -73,7 +74,7 @@ def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
     made.close()
 
 
-DOWN = Receipt(0, Ending.LATER, "unreachable")
+DOWN = Receipt(0, Ending.LATER, "unreachable", there=False)
 
 
 def test_the_first_that_works_gets_all(ledger: SqlLedger) -> None:
@@ -119,13 +120,33 @@ def test_when_all_are_down_it_is_later_and_said_why(ledger: SqlLedger) -> None:
     assert made.group.probe() == ""
 
 
-def test_who_rejects_us_is_passed_over_and_who_refuses_an_object_is_not(ledger: SqlLedger) -> None:
+def test_what_a_member_answers_about_an_object_is_the_answer(ledger: SqlLedger) -> None:
     made = Made(ledger, spread=False)
-    made.members["a"].answer = Receipt(0, Ending.REFUSED, "rejected")
-    made.members["b"].answer = Receipt(0, Ending.REFUSED, "A900")
+    made.members["a"].answer = Receipt(0, Ending.REFUSED, "A900")
     (receipt,) = made.deliver("1")
-    assert (receipt.ending, receipt.status, receipt.detail) == (Ending.REFUSED, "A900", "b")
-    assert made.got()["c"] == []
+    assert (receipt.ending, receipt.status, receipt.detail) == (Ending.REFUSED, "A900", "a")
+    assert made.got() == {"a": ["1"], "b": [], "c": []}
+
+
+def test_a_member_that_takes_nothing_has_its_turn_later(ledger: SqlLedger) -> None:
+    made = Made(ledger, spread=False)
+    made.members["a"].answer = Receipt(0, Ending.LATER, "A700")
+    (receipt,) = made.deliver("1")
+    assert (receipt.ending, receipt.status) == (Ending.LATER, "A700")
+    assert made.got()["b"] == [], "not yet: it may have been only this object"
+    (receipt,) = made.deliver("1")
+    assert (receipt.ending, receipt.detail) == (Ending.DELIVERED, "b")
+
+
+def test_outside_its_hours_a_member_gets_nothing(ledger: SqlLedger) -> None:
+    made = Made(ledger, spread=False)
+    made.group = Group("group", made.members, made.breakers, ledger, lambda name: name == "c", spread=False)
+    (receipt,) = made.deliver("1")
+    assert (receipt.ending, receipt.detail) == (Ending.DELIVERED, "c")
+    made.members["c"].answer = DOWN
+    (receipt,) = made.deliver("2")
+    assert (receipt.ending, receipt.there) == (Ending.LATER, False)
+    assert made.got() == {"a": [], "b": [], "c": ["1", "2"]}
 
 
 def counts(node: RunningNode) -> dict[tuple[str, str], int]:
@@ -162,6 +183,7 @@ def test_a_node_fails_over_to_a_real_peer_and_says_which(tmp_path: Path, corpus:
         ("{first_of: [archive, a], spread: [archive, a]}", "either in first_of or in spread"),
         ("{spread: [archive, nowhere]}", "there is no destination 'nowhere'"),
         ("{spread: [archive, other]}", "'other' is a group itself"),
+        ("{spread: [archive, a], rate: 5/s}", "'rate' is not a key here"),
     ],
 )
 def test_a_group_is_of_destinations(tmp_path: Path, group: str, words: str) -> None:

@@ -69,13 +69,24 @@ def test_hold_release_drop_and_resend(tmp_path: Path, files: list[Path]) -> None
             assert counts(node) == done
             assert "dropped" in node.command("queue ls", "--state", "dropped", "--json").stdout
             resent = node.command("queue resend", "--destination", "main-pacs", "--newer", "1h")
-            assert resent.stdout == "2 deliveries will be sent again\n"
+            assert resent.stdout == "1 deliveries will be sent again\n"
+            (given_up,) = [row for row in node.deliveries() if row["state"] == "dropped"]
+            assert (
+                node.command(f"queue resend {given_up['id']}").stdout == "1 deliveries will be sent again\n"
+            )
             node.until(lambda: counts(node).get(("main-pacs", "delivered")) == 2, 60)
             assert node.command("queue resend", "--older", "1h").stdout.startswith("0 ")
         assert {dataset_bytes(path) for path in (tmp_path / "peer").iterdir()} == {
             dataset_bytes(path) for path in (tmp_path / "archive").rglob("*.dcm")
         }
-        assert journal(node) == [("resend", 0), ("resend", 2), ("drop", 1), ("release", 1), ("hold", 2)]
+        assert journal(node) == [
+            ("resend", 0),
+            ("resend", 1),
+            ("resend", 1),
+            ("drop", 1),
+            ("release", 1),
+            ("hold", 2),
+        ]
         assert "main-pacs" in node.command("queue journal").stdout
         found = accounted(node)
         assert found["unaccounted"] == 0

@@ -238,13 +238,13 @@ def show(ledger: Ledger, args: argparse.Namespace) -> int:
         ("next try", moment(row.due_at) if row.state == "pending" else ""),
     ):
         if value:
-            facts.add_row(name, value)
+            facts.add_row(name, escape(value))
     console.print(facts)
     tries = table("attempts", "at", "took>", "ended", "status", "detail")
     for attempt in attempts:
         ended = f"{attempt.state}, as the original" if attempt.sent_original else str(attempt.state)
         tries.add_row(
-            moment(attempt.at), f"{attempt.duration_s:.2f} s", ended, attempt.status, attempt.detail
+            moment(attempt.at), f"{attempt.duration_s:.2f} s", ended, attempt.status, escape(attempt.detail)
         )
     console.print(tries)
     return 0

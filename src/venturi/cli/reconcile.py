@@ -42,12 +42,12 @@ def run(args: argparse.Namespace) -> int:
         write_csv(found)
     else:
         show(found)
-    for words, instances in (
-        ("in the ledger, but its bytes are not in the spool", found.missing),
+    for words, ids in (
+        ("in the ledger, but its bytes are not in the spool", [instance.id for instance in found.missing]),
         ("in the spool, but not in the ledger (venturi ledger rebuild)", found.unrecorded),
     ):
-        for instance in instances:
-            print(f"unaccounted for: {instance.id}: {words}", file=sys.stderr)
+        for each in ids:
+            print(f"unaccounted for: {each}: {words}", file=sys.stderr)
     return 1 if found.unaccounted else 0
 
 
@@ -65,7 +65,7 @@ def fields(found: Reconciled) -> dict[str, object]:
             for row in found.studies
         ],
         "missing": [instance.id for instance in found.missing],
-        "unrecorded": [instance.id for instance in found.unrecorded],
+        "unrecorded": found.unrecorded,
         "unaccounted": found.unaccounted,
     }
 

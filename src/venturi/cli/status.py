@@ -11,6 +11,7 @@ from rich.markup import escape
 from venturi import node
 from venturi.cli.common import add_config_option, load_config
 from venturi.cli.tables import as_json, console, moment, saving, size, table
+from venturi.config.schema import GroupDestination
 from venturi.console.port import Glance, done
 from venturi.dataset.syntaxes import lookup
 from venturi.process import lives
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
                 soft_wrap=True,
             )
         for name, wanted in config.destinations.items():
-            if not wanted.open_at(time.localtime()):
+            if not isinstance(wanted, GroupDestination) and not wanted.open_at(time.localtime()):
                 hours = ", ".join(map(str, wanted.between))
                 console.print(f"{name} gets nothing now: between {hours} only")
     return 0 if running else 1

@@ -30,6 +30,7 @@ from venturi.config.schema import (
 from venturi.config.template import PathTemplate
 from venturi.config.values import Source
 from venturi.config.yaml_lines import Data, Path
+from venturi.dataset.dictionary import tags
 from venturi.rules.condition import Clause, Condition, Fact, Operator
 from venturi.rules.keys import suggestion
 from venturi.rules.parse import ConditionError, parse
@@ -201,7 +202,7 @@ def _template(path: tuple[str, str], destination: FolderDestination) -> Iterator
     if destination.on_conflict == "replace" and "SOPInstanceUID" not in template.keywords:
         words = f"{destination.path!r}: with on_conflict: replace, it must have {{SOPInstanceUID}}"
         yield Finding((*path, "path"), words)
-    if phi := sorted(_PHI & template.keywords):
+    if phi := sorted(name for name in _PHI if f"{tags()[name]:08x}" in template.shown):
         words = f"{', '.join(phi)} in paths: whoever may list the folder can read them"
         yield Finding((*path, "path"), words, warning=True)
 

@@ -20,6 +20,7 @@ from venturi.config.values import (
     Duration,
     ExistingFile,
     Flag,
+    FolderMode,
     Fraction,
     Host,
     HostPort,
@@ -185,7 +186,7 @@ class FolderDestination(Pacing):
     path: str = "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"
     on_conflict: OnConflict = OnConflict.KEEP_BOTH
     file_mode: Mode = 0o600
-    folder_mode: Mode = 0o700
+    folder_mode: FolderMode = 0o700
     """Of folders that are made."""
     min_free: Fraction = Field(default=0.0, ge=0.0, lt=1.0)
     """Fraction of space that must stay free, or else files wait."""
@@ -204,8 +205,11 @@ class DicomDestination(Pacing):
     """At once."""
 
 
-class GroupDestination(Pacing):
-    """Several destinations of which each object goes to one; a study stays together as long as that one is there."""
+class GroupDestination(Model):
+    """Several destinations of which each object goes to one; a study stays together as long as that one is there.
+
+    When and how fast is said of each of them.
+    """
 
     first_of: Names = ()
     """The first that works."""

@@ -78,6 +78,8 @@ class PathTemplate:
         fields = [field for component in self._components for field in component.fields]
         self.keywords: frozenset[str] = frozenset(field.key for field in fields if field.part != "sha256")
         """What can be read in paths: attributes as they are named, but for those of which only a hash is shown."""
+        self.shown: frozenset[str] = frozenset(field.path[-1] for field in fields if field.part != "sha256")
+        """The same as tags, whatever sequence they are in."""
 
     def render(self, values: Values) -> PurePosixPath:
         """Make the relative path of an object."""
@@ -115,7 +117,9 @@ class PathTemplate:
             raise self._wrong(f"{name} is no date ({found.vr}), so it has no {part}")
         if found.vr in _NO_TEXT:
             raise self._wrong(f"{name} has no text ({found.vr})")
-        if bar and (not _DEFAULT.fullmatch(default) or escaped & set(default)):
+        if bar and (
+            not _DEFAULT.fullmatch(default) or escaped & set(default) or (part and default.isdecimal())
+        ):
             raise self._wrong(
                 f"{default!r} can't stand for what is missing: up to 40 letters, digits, - and ., and no separator"
             )

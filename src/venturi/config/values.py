@@ -152,6 +152,14 @@ def mode_of(text: str) -> int:
     return mode
 
 
+def folder_mode_of(text: str) -> int:
+    """The mode of folders: who may not enter one can't write there."""
+    mode = mode_of(text)
+    if mode & 0o700 != 0o700:
+        raise ValueError(f"{text!r}: the node itself must be able to enter it: write 0750, say")
+    return mode
+
+
 def port_of(text: str) -> int:
     """A TCP port; 0 lets the system choose one."""
     if not re.fullmatch(r"\d{1,5}", text.strip(), re.ASCII) or int(text) > 65535:
@@ -257,6 +265,7 @@ Size = Annotated[int, from_text(size_bytes)]
 Whole = Annotated[int, from_text(whole_of)]
 Flag = Annotated[bool, from_text(flag_of)]
 Mode = Annotated[int, from_text(mode_of)]
+FolderMode = Annotated[int, from_text(folder_mode_of)]
 Port = Annotated[int, from_text(port_of)]
 Number = Annotated[float, from_text(number_of)]
 Host = Annotated[str, from_text(host_of)]

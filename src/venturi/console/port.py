@@ -26,8 +26,8 @@ class Reconciled:
     studies: list[StudyRow]
     missing: list[Instance]
     """The ledger has them, and their bytes are not in the spool as they should be."""
-    unrecorded: list[Instance]
-    """They are in the spool, and the ledger does not have them."""
+    unrecorded: list[str]
+    """Ids of what is in the spool, set aside as damaged or not, and not in the ledger."""
 
     @property
     def unaccounted(self) -> int:

@@ -22,11 +22,11 @@ def reconcile(
 ) -> Reconciled:
     """Count what became of each study, and look for what is in one place only. Of one study: only for its bytes."""
     missing = _missing(ledger, spool, study_instance_uid)
-    unrecorded = [] if study_instance_uid else list(spool.iterate(ledger.known))
+    unrecorded: list[str] = [] if study_instance_uid else list(spool.strays(ledger.known))
     if missing or unrecorded:
         time.sleep(again_s)
-        known = ledger.known([instance.id for instance in unrecorded])
-        unrecorded = [instance for instance in unrecorded if instance.id not in known]
+        known = ledger.known(unrecorded)
+        unrecorded = [each for each in unrecorded if each not in known]
         still = {instance.id for instance in _missing(ledger, spool, study_instance_uid)}
         missing = [instance for instance in missing if instance.id in still]
     return Reconciled(ledger.studies(study_instance_uid), missing, unrecorded)

@@ -8,6 +8,7 @@ so that a crash repeats at most the delivery in hand and those of the last momen
 """
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -88,10 +89,14 @@ class Courier:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        failures = 0
+        failures, left = 0, False
         while not self._stop.is_set():
             try:
+                if left:  # whatever it was, nobody works on it now
+                    self._ledger.release(self._owner)
+                    left = False
                 if not self._hours():
+                    self._destination.rest()
                     self._stop.wait(HOURS_S)
                     continue
                 batch = BATCH
@@ -101,7 +106,7 @@ class Courier:
                     batch = 1
                 jobs = self._ledger.claim_deliveries(self.name, self._owner, batch, LEASE_S)
                 if jobs:
-                    self._work(jobs)
+                    left = not self._work(jobs)
                 else:
                     self._sleep()
                     failures = 0
@@ -109,7 +114,7 @@ class Courier:
                     self._stop.wait(PACE_S)
             except Exception:  # the ledger failed: nothing is lost, and it may be back soon
                 log.exception("courier can't reach the ledger; it goes on later", destination=self.name)
-                failures += 1
+                failures, left = failures + 1, True
                 self._stop.wait(min(BREAK_S, self._backoff.delay_s(failures, random.random())))  # noqa: S311 - jitter
         try:
             self._destination.close()
@@ -127,6 +132,7 @@ class Courier:
 
     def _there(self) -> bool:
         """Whether a destination that took nothing may be tried again: not before its pause is over, and it says so."""
+        self._destination.rest()  # a peer that takes one association at a time is to hear the question
         due = self._ledger.next_due(self.name)
         if due is None or due > time.time():
             self._sleep()  # there is nothing to ask for
@@ -141,7 +147,8 @@ class Courier:
                 self._breaker.failed(why)
             return not why
 
-    def _work(self, jobs: Sequence[Job]) -> None:
+    def _work(self, jobs: Sequence[Job]) -> bool:
+        """Deliver; whether it came to the end of them."""
         waiting = {job.id: job for job in jobs}
         arrived, why = False, "unexpected"
         parcels: list[Parcel] = []
@@ -159,12 +166,12 @@ class Courier:
                     if receipt.ending is not Ending.LATER:
                         arrived = True
                         self._breaker.worked()
-                    why = f"{receipt.status}: {receipt.detail}"
-                    if self._stop.is_set() or recording.failed:
+                    why = _why(receipt)
+                    if self._stop.is_set() or recording.failed or not self._hours():
                         close = getattr(receipts, "close", None)
                         if close is not None:
                             close()
-                        return
+                        return not waiting
                 if waiting:
                     raise RuntimeError(f"the destination gave no receipt for {len(waiting)} parcels")
             except Exception as error:  # a destination must not raise; if it does, the others go on
@@ -174,6 +181,7 @@ class Courier:
                     recording.put((job, Receipt(job.id, Ending.LATER, "error", detail)))
         if parcels and not arrived:
             self._breaker.failed(why)
+        return True
 
     def _renew(self) -> None:
         """Keep the leases alive."""
@@ -237,3 +245,9 @@ class Courier:
             due_at=due_at,
             sent_original=receipt.sent_original,
         )
+
+
+def _why(receipt: Receipt) -> str:
+    """A receipt in words for a log: what a peer says in its own words may be anything."""
+    of_peer = re.fullmatch(r"[0-9A-F]{4}", receipt.status)
+    return f"answered {receipt.status}" if of_peer else f"{receipt.status}: {receipt.detail}"

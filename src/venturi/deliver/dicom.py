@@ -9,7 +9,7 @@ peer or the network does is answered by the status in the receipt; nothing but a
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from venturi.config.schema import Node, Peer
@@ -82,6 +82,14 @@ class Dicom:
         while plans:
             batch = _fitting(plans)
             del plans[: len(batch)]
+            if self._pace.rare:
+                for plan in batch:
+                    self.rest()  # rather than have the peer wait
+                    self._pace.object()
+                    alone = [plan]
+                    while alone:
+                        yield from self._associate(alone)
+                continue
             while batch:  # an association that is lost takes the parcel in hand with it, and only that
                 yield from self._associate(batch)
 
@@ -122,9 +130,10 @@ class Dicom:
             if association is None:
                 association, self._proposed = self._requestor.associate(proposed), frozenset(proposed)
         except NotAssociated as error:
-            while batch:
-                ending = Ending.REFUSED if error.permanent else Ending.LATER
-                yield _receipt(batch.pop(0).parcel, began, ending, error.status, str(error))
+            while batch:  # who rejects us may have been configured wrongly, and takes all of it tomorrow
+                ending = Ending.REFUSED if error.status == NO_CONTEXT else Ending.LATER
+                receipt = _receipt(batch.pop(0).parcel, began, ending, error.status, str(error))
+                yield replace(receipt, there=error.status == NO_CONTEXT)
             return
         try:
             while batch and association.alive:
@@ -138,8 +147,9 @@ class Dicom:
                     yield _receipt(plan.parcel, began, Ending.REFUSED, NO_CONTEXT, words)
                     continue
                 try:
-                    self._pace.object()
-                    status, comment = association.store(item, self._pace.bytes)
+                    if not self._pace.rare:
+                        self._pace.object()
+                    status, comment = association.store(item, self._pace.bytes, self._pace.at_once)
                 except FileDamaged as error:
                     yield _receipt(plan.parcel, began, Ending.REFUSED, "damaged", str(error))
                 except Lost as error:

@@ -43,6 +43,8 @@ BUFFER_BYTES = 1 << 18
 """Read, hashed and sent at once."""
 PIECES = 512
 """Given to one system call; IOV_MAX is 1024."""
+LEAST_BYTES = 1024
+"""A peer that takes no PDU as long as this would cost more than all others."""
 ANSWER_BYTES = 1 << 17
 """The longest PDU that a peer may answer with."""
 ANSWER_BYTES_PER_S = 1 << 20
@@ -56,11 +58,11 @@ RELEASE_S = 5.0
 
 
 class NotAssociated(Temporary):
-    """There is no association: ``status`` says why in a word, ``permanent`` whether the peer meant it to last."""
+    """There is no association: ``status`` says why in a word."""
 
-    def __init__(self, status: str, words: str, permanent: bool = False) -> None:
+    def __init__(self, status: str, words: str) -> None:
         super().__init__(words)
-        self.status, self.permanent = status, permanent
+        self.status = status
 
 
 class Lost(Temporary):
@@ -144,11 +146,14 @@ class Requestor:
         except NotAssociated:
             wire.close()
             raise
+        if 0 < most_bytes < LEAST_BYTES:
+            wire.close()
+            raise NotAssociated("aborted", f"{self.where} takes PDUs of {most_bytes} bytes at most")
         association = OpenAssociation(wire, accepted, most_bytes, self._timeout_s)
         if not accepted:
             association.end()
             words = f"{self.where} accepted none of {len(ids)} presentation contexts"
-            raise NotAssociated("no-context", words, permanent=True)
+            raise NotAssociated("no-context", words)
         return association
 
     def echo(self) -> int:
@@ -251,7 +256,7 @@ class Requestor:
                 refused.decode(whole)
                 numbers = f"{refused.result}/{refused.source}/{refused.reason_diagnostic}"
                 words = f"{self.where} rejected the association ({numbers}): {refused.reason_str}"
-                raise NotAssociated("rejected", words, permanent=refused.result == 1)
+                raise NotAssociated("rejected", words)
         except NotAssociated:
             raise
         except Exception as error:  # pynetdicom says in many ways that bytes are not what they should be
@@ -272,7 +277,7 @@ class OpenAssociation:
         self._message_id = 0
         # 6 for the header of the fragment, which is even (PS3.7 6.3.1); 0 is any
         fragment = min(FRAGMENT_BYTES, (most_bytes or FRAGMENT_BYTES) - 6) & ~1
-        self._fragment_bytes = max(fragment, 2)
+        self._fragment_bytes = fragment
         self._view = memoryview(
             bytearray(max(1, BUFFER_BYTES // self._fragment_bytes) * self._fragment_bytes)
         )
@@ -299,17 +304,19 @@ class OpenAssociation:
         status, _ = self._answer(command.C_ECHO_RSP, self._timeout_s)
         return status
 
-    def store(self, item: Object, pace: Callable[[int], None] = lambda _: None) -> tuple[int, str]:
+    def store(
+        self, item: Object, pace: Callable[[int], None] = lambda _: None, at_once: int = BUFFER_BYTES
+    ) -> tuple[int, str]:
         """Send one object: the peer's status and comment. Raises Lost, FileDamaged; then it is not alive.
 
-        ``pace`` is told how many bytes are to be sent, and returns when they may.
+        ``pace`` is told how many bytes are to be sent, at most ``at_once``, and returns when they may.
         """
         self._message_id = self._message_id % 65535 + 1
         context_id = self._ids[item.context]
         request = command.store_request(self._message_id, item.context.sop_class_uid, item.sop_instance_uid)
         try:
             with item.path.open("rb", buffering=0) as file:
-                self._send(file, item, context_id, command.p_data_tf(context_id, request), pace)
+                self._send(file, item, context_id, command.p_data_tf(context_id, request), pace, at_once)
         except OSError as error:
             self.abort()
             raise Lost("unreadable", f"the file can't be read: {error.strerror}") from error
@@ -336,7 +343,13 @@ class OpenAssociation:
         self._wire.close()
 
     def _send(
-        self, file: FileIO, item: Object, context_id: int, request: bytes, pace: Callable[[int], None]
+        self,
+        file: FileIO,
+        item: Object,
+        context_id: int,
+        request: bytes,
+        pace: Callable[[int], None],
+        at_once: int,
     ) -> None:
         """Send a request and its dataset. Raises Lost, FileDamaged, OSError (of the file)."""
         if not item.size_bytes or os.fstat(file.fileno()).st_size - item.offset != item.size_bytes:
@@ -345,7 +358,7 @@ class OpenAssociation:
         digest, left = hashlib.sha256(), item.size_bytes
         pieces: list[bytes | memoryview] = [request]
         while left:
-            data = self._view[: _fill(file, self._view[: min(left, len(self._view))])]
+            data = self._view[: _fill(file, self._view[: min(left, len(self._view), at_once)])]
             digest.update(data)
             left -= len(data)
             if not data or (not left and digest.hexdigest() != item.sha256):

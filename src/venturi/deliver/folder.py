@@ -50,6 +50,14 @@ class NameTaken(Permanent):
     """The name belongs to other bytes, and the configuration says ``hold``."""
 
 
+_locks: dict[str, threading.Lock] = {}
+
+
+def _lock_of(folder: Path) -> threading.Lock:
+    """The lock of a folder: several destinations may write there, and several couriers to one."""
+    return _locks.setdefault(os.path.realpath(folder), threading.Lock())
+
+
 class _Modes(NamedTuple):
     """Who may read what is written."""
 
@@ -71,7 +79,7 @@ class Folder:
         self._swept = False
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="folder")
         """It has no threads before the first few parcels come together."""
-        self._lock = threading.Lock()
+        self._lock = _lock_of(config.folder)
         """Held over what two threads must not do at once: making folders, and giving names."""
 
     def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
@@ -120,7 +128,8 @@ class Folder:
         self._pace.bytes(parcel.outcome.size_bytes)
         began = time.monotonic()
         ending, status, detail = self._store(parcel)
-        return Receipt(parcel.delivery, ending, status, detail, duration_s=time.monotonic() - began)
+        there = ending is not Ending.LATER
+        return Receipt(parcel.delivery, ending, status, detail, False, time.monotonic() - began, there)
 
     def _store(self, parcel: Parcel) -> tuple[Ending, str, str]:
         try:

@@ -4,19 +4,18 @@
     spread     by a hash of the study: who else is there, and in which order, moves no study (rendezvous hashing)
 
 The member that got an object of a study gets the rest of it, as long as it is there: that is remembered beyond a
-restart. Who is down is passed over until its pause is over (see ``breaker.py``), and so is who rejects the association.
-What a member refuses is refused: another one would not know why.
+restart. Who is not there, or takes nothing, is passed over until its pause is over (see ``breaker.py``); outside its
+hours a member gets nothing. What a member that is there answers about an object is the answer: "later" is tried again,
+there if it takes anything by then, and what it refuses is refused.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from venturi.deliver.breaker import Breaker
 from venturi.deliver.port import Destination, Ending, Parcel, Receipt
-
-REJECTED = "rejected"
 
 
 class Memory(Protocol):
@@ -38,12 +37,16 @@ class Group:
         members: Mapping[str, Destination],
         breakers: Mapping[str, Breaker],
         memory: Memory,
+        hours: Callable[[str], bool] = lambda _: True,
         *,
         spread: bool,
     ) -> None:
-        """``members`` in the order of the configuration; ``breakers`` are theirs, shared by all who serve the group."""
+        """``members`` in the order of the configuration; ``breakers`` are theirs, shared by all who serve the group.
+
+        ``hours``: whether a member may get anything now.
+        """
         self._name, self._members, self._breakers = name, dict(members), breakers
-        self._memory = memory
+        self._memory, self._hours = memory, hours
         self._spread = spread
 
     def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
@@ -51,13 +54,13 @@ class Group:
         known = self._memory.member_of(self._name, sorted({parcel.study for parcel in parcels}))
         orders = {parcel.study: self._order(parcel.study, known.get(parcel.study)) for parcel in parcels}
         waiting = {parcel.delivery: parcel for parcel in parcels}
-        last: dict[int, Receipt] = {}
+        absent: dict[int, Receipt] = {}
         for turn in range(len(self._members)):
             for member in self._members:
                 mine = [parcel for parcel in waiting.values() if orders[parcel.study][turn] == member]
-                for receipt in self._by(member, mine) if mine else ():
-                    if receipt.ending is Ending.LATER or receipt.status == REJECTED:
-                        last[receipt.delivery] = receipt
+                for receipt in self._by(member, mine) if mine and self._hours(member) else ():
+                    if not receipt.there:
+                        absent[receipt.delivery] = receipt
                         continue
                     study = waiting.pop(receipt.delivery).study
                     if receipt.ending is Ending.DELIVERED and known.get(study) != member:
@@ -65,8 +68,8 @@ class Group:
                         self._memory.stick(self._name, {study: member})
                     yield receipt
         for delivery in waiting:
-            receipt = last.get(delivery, Receipt(delivery, Ending.LATER, "unreachable", "no member is there"))
-            yield replace(receipt, ending=Ending.LATER)
+            nobody = Receipt(delivery, Ending.LATER, "unreachable", "no member is there", there=False)
+            yield absent.get(delivery, nobody)
 
     def probe(self) -> str:
         """Ask the members until one is there; see the port."""
@@ -102,8 +105,8 @@ class Group:
     def _by(self, name: str, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
         arrived, why = False, ""
         for receipt in self._members[name].deliver(parcels):
-            if receipt.ending is Ending.LATER or receipt.status == REJECTED:
-                why = f"{receipt.status}: {receipt.detail}"
+            if receipt.ending is Ending.LATER:
+                why = receipt.status
             else:
                 arrived = True
             yield replace(receipt, detail=f"{name}: {receipt.detail}".rstrip(": "))

@@ -3,6 +3,10 @@
 import threading
 import time
 
+GAP_S = 1.0
+"""No peer should wait longer for the next bytes or, in an open association, for the next object."""
+MOST_BYTES = 1 << 18
+
 
 class Pace:
     """Keeps its callers waiting; what was not used earlier is not saved up. Safe to use from many threads."""
@@ -13,6 +17,20 @@ class Pace:
         self._next_object = self._next_byte = 0.0
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+
+    @property
+    def rare(self) -> bool:
+        """Whether more time passes between objects than an association should wait for the next one."""
+        return self._objects_per_s is not None and self._objects_per_s < 1 / GAP_S
+
+    @property
+    def at_once(self) -> int:
+        """How many bytes may be sent in one piece, so that a peer need not wait long for the next: even."""
+        return (
+            MOST_BYTES
+            if self._bytes_per_s is None
+            else max(2, min(MOST_BYTES, int(self._bytes_per_s * GAP_S)) & ~1)
+        )
 
     def object(self) -> None:
         """Wait until another object may begin."""

@@ -50,6 +50,8 @@ class Receipt:
     """In words, without PHI."""
     sent_original: bool = False
     duration_s: float = 0.0
+    there: bool = True
+    """Whether the destination was there at all; where it was not, another one of a group may be."""
 
 
 class Destination(Protocol):

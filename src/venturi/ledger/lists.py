@@ -20,16 +20,24 @@ def matching(which: Filter) -> list[sa.ColumnElement[bool] | sa.TextClause]:
     if which.state:
         known = which.state in set(State)
         conditions.append(deliveries.c.state == (inline(which.state) if known else which.state))
-    if which.study_instance_uid:
-        conditions.append(instances.c.study_instance_uid == which.study_instance_uid)
     if which.sop_instance_uid:
-        conditions.append(deliveries.c.instance_id.in_(named(which.sop_instance_uid)))
         conditions.append(
             sa.or_(
                 instances.c.sop_instance_uid == which.sop_instance_uid,
                 renditions.c.lossy_sop_instance_uid == which.sop_instance_uid,
             )
         )
+    conditions += of_instances(which)
+    return conditions
+
+
+def of_instances(which: Filter) -> list[sa.ColumnElement[bool] | sa.TextClause]:
+    """Make the conditions of a filter on instances: what it says of deliveries alone is not among them."""
+    conditions: list[sa.ColumnElement[bool] | sa.TextClause] = []
+    if which.study_instance_uid:
+        conditions.append(instances.c.study_instance_uid == which.study_instance_uid)
+    if which.sop_instance_uid:
+        conditions.append(instances.c.id.in_(named(which.sop_instance_uid)))
     if which.conflict:
         conditions.append(sa.text("instances.conflict"))
     if which.received_before is not None:
@@ -68,14 +76,7 @@ def list_instances(connection: sa.Connection, which: Filter) -> list[InstanceRow
         query = query.where(instances.c.held != inline(""))
     elif which.state:
         query = query.where(instances.c.state == which.state)
-    if which.study_instance_uid:
-        query = query.where(instances.c.study_instance_uid == which.study_instance_uid)
-    if which.sop_instance_uid:
-        query = query.where(instances.c.id.in_(named(which.sop_instance_uid)))
-    if which.received_before is not None:
-        query = query.where(instances.c.received_at < which.received_before)
-    if which.received_after is not None:
-        query = query.where(instances.c.received_at >= which.received_after)
+    query = query.where(*of_instances(which))
     return [to_instance_row(row) for row in connection.execute(query).mappings()]
 
 

@@ -65,6 +65,12 @@ _RECORD = (
         lease_until=0.0,
     )
 )
+_LET_GO = (
+    deliveries.update()
+    .where(deliveries.c.id == sa.bindparam("of"), deliveries.c.lease_owner == sa.bindparam("owner"))
+    .values(lease_owner=None, lease_until=0.0)
+)
+"""What was not pending any more, because a person holds it."""
 _INSERT_ATTEMPT = attempts.insert()
 
 
@@ -118,7 +124,7 @@ def next_due(connection: sa.Connection, destination: str) -> float | None:
     ).scalar()
     leased: float | None = connection.execute(
         sa.select(deliveries.c.lease_until)
-        .where(deliveries.c.destination == destination, deliveries.c.lease_owner.is_not(None))
+        .where(pending, deliveries.c.lease_owner.is_not(None))
         .order_by(deliveries.c.lease_until)
         .limit(1)
     ).scalar()
@@ -150,6 +156,7 @@ def record(connection: sa.Connection, ended: Sequence[Attempt], owner: str) -> N
             for attempt in ended
         ],
     )
+    connection.execute(_LET_GO, [{"of": attempt.delivery, "owner": owner} for attempt in ended])
     connection.execute(
         _INSERT_ATTEMPT,
         [

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from venturi.ledger.lists import matching, named
+from venturi.ledger.lists import matching, of_instances
 from venturi.ledger.port import BY_HAND, Filter, State, Verb
 from venturi.ledger.rows import chunks
 from venturi.ledger.tables import deliveries, inline, instances, renditions
@@ -14,6 +14,7 @@ _DAMAGED = "damaged"
 _NOT_ROUTED = "no-longer-routed"
 _HELD = deliveries.c.state == inline(State.HELD.value)
 _PENDING = deliveries.c.state == inline(State.PENDING.value)
+_BY_HAND = deliveries.c.status == BY_HAND
 _HERE = instances.c.state.in_(["received", "decided"])
 _ALL = deliveries.join(instances).join(renditions, renditions.c.id == deliveries.c.rendition_id)
 
@@ -37,7 +38,7 @@ def _retry(connection: sa.Connection, which: Filter, now: float) -> int:
     Where it is the rendition that is damaged, its instance is decided anew, which makes it again. What a rule holds
     rather than send as received, or a person, is sent only when its number is named.
     """
-    of_a_kind = sa.true() if which.ids else ~_by_rule() & (deliveries.c.status != BY_HAND)
+    of_a_kind = sa.true() if which.ids else ~sa.or_(_by_rule(), _BY_HAND)
     waiting = sa.or_(_PENDING, sa.and_(_HELD, of_a_kind))
     damaged = _damaged()
     changed = _decide_anew(connection, which, damaged)
@@ -49,8 +50,10 @@ def _retry(connection: sa.Connection, which: Filter, now: float) -> int:
 
 
 def _resend(connection: sa.Connection, which: Filter, now: float) -> int:
-    """Delivered ones, too, where the bytes are still here."""
-    of_a_kind = sa.true() if which.ids else ~sa.and_(_HELD, _by_rule())
+    """Delivered ones, too, where the bytes are still here. What a person gave up or holds only by its number."""
+    given_up = deliveries.c.state == inline(State.DROPPED.value)
+    held = sa.and_(_HELD, sa.or_(_by_rule(), _BY_HAND))
+    of_a_kind = sa.true() if which.ids else ~sa.or_(given_up, held)
     return _make_due(connection, which, now, sa.and_(instances.c.state == "decided", of_a_kind))
 
 
@@ -73,15 +76,19 @@ def _release(connection: sa.Connection, which: Filter, now: float) -> int:
 def _drop(connection: sa.Connection, which: Filter, now: float) -> int:
     """What waits or is held is given up, and held instances that have no delivery; retention then takes the bytes."""
     free = sa.or_(_HELD, sa.and_(_PENDING, deliveries.c.lease_until <= now))
-    words = {"detail": "given up by a person", "done_at": now}
+    words = {"detail": "given up by a person", "done_at": now, "lease_owner": None, "lease_until": 0.0}
     changed = _change(connection, which, free, {"state": State.DROPPED.value, **words})
     given_up = {"state": "decided", "held": "", "decided_at": now}
     return changed + _held_instances(connection, which, given_up)
 
 
 def _redecide(connection: sa.Connection, which: Filter, now: float) -> int:
-    """Instances of what waits or is held are decided anew, by the rules as they are now; what arrived stays so."""
-    free = sa.or_(_HELD, sa.and_(_PENDING, deliveries.c.lease_until <= now))
+    """Instances of what waits or is held are decided anew, by the rules as they are now; what arrived stays so.
+
+    What a person holds stays held, unless its number is named.
+    """
+    held = _HELD if which.ids else sa.and_(_HELD, ~_BY_HAND)
+    free = sa.or_(held, sa.and_(_PENDING, deliveries.c.lease_until <= now))
     chosen = list(
         connection.execute(
             sa.select(deliveries.c.id, deliveries.c.instance_id)
@@ -94,9 +101,11 @@ def _redecide(connection: sa.Connection, which: Filter, now: float) -> int:
     for ids in chunks(row.instance_id for row in chosen):
         _undecide(connection, ids)
         # The judgement takes up what is held; what it does not mention is no longer sent there.
+        numbers = [row.id for row in chosen if row.instance_id in set(ids)]
+        others = sa.or_(sa.and_(_HELD, ~_BY_HAND), sa.and_(_PENDING, deliveries.c.lease_until <= now))
         connection.execute(
             deliveries.update()
-            .where(deliveries.c.instance_id.in_(ids), free)
+            .where(deliveries.c.instance_id.in_(ids), sa.or_(deliveries.c.id.in_(numbers), others))
             .values(
                 state=State.HELD.value,
                 status=_NOT_ROUTED,
@@ -144,16 +153,12 @@ def _held_instances(connection: sa.Connection, which: Filter, values: dict[str, 
     """Change instances that wait for a person, where the filter can mean any; how many."""
     if which.ids or which.destination or which.state not in {"", "held"}:
         return 0  # an instance that no route matched has no delivery to be found by
-    conditions = [instances.c.held != inline(""), _HERE]
-    if which.study_instance_uid:
-        conditions.append(instances.c.study_instance_uid == which.study_instance_uid)
-    if which.sop_instance_uid:
-        conditions.append(instances.c.id.in_(named(which.sop_instance_uid)))
-    if which.received_before is not None:
-        conditions.append(instances.c.received_at < which.received_before)
-    if which.received_after is not None:
-        conditions.append(instances.c.received_at >= which.received_after)
-    chosen = sa.select(instances.c.id).where(*conditions).order_by(instances.c.id).limit(which.limit)
+    chosen = (
+        sa.select(instances.c.id)
+        .where(instances.c.held != inline(""), _HERE, *of_instances(which))
+        .order_by(instances.c.id)
+        .limit(which.limit)
+    )
     return connection.execute(instances.update().where(instances.c.id.in_(chosen)).values(values)).rowcount
 
 

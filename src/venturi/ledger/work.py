@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from venturi.ledger.port import State, failed, holds
+from venturi.ledger.port import BY_HAND, State, failed, holds
 from venturi.ledger.rows import rendition_values
 from venturi.ledger.tables import deliveries, inline, instances, renditions
 from venturi.model import Decision, Judgement, Outcome
@@ -175,6 +175,7 @@ def _deliver(
                     deliveries.c.instance_id == instance_id,
                     deliveries.c.destination == decision.destination,
                     deliveries.c.state == inline(State.HELD.value),
+                    deliveries.c.status != BY_HAND,  # that waits for whoever holds it
                 )
                 .values(row)
             )

@@ -8,6 +8,7 @@
 Files are 0600, folders 0700. Guarantees and failures are the port's. Any number of processes may use it.
 """
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -161,10 +162,20 @@ class LocalSpool:
             _log.error("quarantined", instance=instance.id, moved_to=str(self._corrupt))
             set_aside(path, self._corrupt)
 
-    def iterate(self, known: Known = nothing_known) -> Iterator[Instance]:
+    def iterate(self) -> Iterator[Instance]:
         """Yield every committed instance; see the port. What is damaged goes to ``corrupt/``."""
         for receiver in self._receiver_names():
-            yield from committed(self._shelf(receiver), self._corrupt, known)
+            yield from committed(self._shelf(receiver), self._corrupt)
+
+    def strays(self, known: Known) -> Iterator[str]:
+        """Name what is not known; see the port. Nothing is opened or moved."""
+        folders = [self._shelf(receiver).files() for receiver in self._receiver_names()]
+        for files in (*folders, self._corrupt.iterdir()):
+            while paths := list(itertools.islice(files, 500)):
+                names = [naming.parse_original(path.name) for path in paths]
+                ids = [name.id for name in names if name is not None]
+                recorded = known(ids)
+                yield from (each for each in ids if each not in recorded)
 
     def adopt(self, record: Callable[[Sequence[Instance]], int], known: Known = nothing_known) -> int:
         """Have recorded what receivers left that have ended; see the port."""

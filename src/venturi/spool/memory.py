@@ -186,11 +186,16 @@ class MemorySpool:
                 self.quarantined.append(instance)
         (self.folder / naming.original_name(instance)).unlink(missing_ok=True)
 
-    def iterate(self, known: Known = nothing_known) -> Iterator[Instance]:
+    def iterate(self) -> Iterator[Instance]:
         """Yield every committed instance; see the port."""
         for part in list(self._parts):
-            recorded = known(list(part.objects))
-            yield from (held for held, _ in list(part.objects.values()) if held.id not in recorded)
+            yield from (instance for instance, _ in list(part.objects.values()))
+
+    def strays(self, known: Known) -> Iterator[str]:
+        """Name what is not known; see the port."""
+        ids = [one.id for one in (*self.iterate(), *self.quarantined)]
+        recorded = known(ids)
+        return (each for each in ids if each not in recorded)
 
     def adopt(self, record: Callable[[Sequence[Instance]], int], known: Known = nothing_known) -> int:
         """Have recorded what receivers left that have ended; see the port."""

@@ -97,11 +97,11 @@ class Spool(Protocol):
     def quarantine(self, instance: Instance) -> None:
         """Move the original to ``corrupt/``; it is never deleted."""
 
-    def iterate(self, known: Known = nothing_known) -> Iterator[Instance]:
-        """Every committed instance, from the files themselves, oldest first within each receiver's part.
+    def iterate(self) -> Iterator[Instance]:
+        """Every committed instance, from the files themselves, oldest first within each receiver's part."""
 
-        What is ``known`` is passed over without opening its file.
-        """
+    def strays(self, known: Known) -> Iterator[str]:
+        """Ids of originals that are not known, those set aside as damaged too; nothing is opened or moved."""
 
     def adopt(self, record: Callable[[Sequence[Instance]], int], known: Known = nothing_known) -> int:
         """Give ``record`` what receivers have committed that ended since: they may not have recorded it themselves.
