@@ -1,10 +1,10 @@
 """One association as acceptor, in one thread: the state machine, and P-DATA straight from the socket to the handler.
 
-Nothing is collected but the request: one buffer, filled by ``recv_into`` and parsed as it comes, is for everything; it
-is small until a peer fills it. A
-deadline is absolute for each phase: the request must be complete so soon after the connection, each PDU so soon
-after it began, the next one must begin so soon after the last, and a peer that is to close must do so. What is
-announced too long, comes out of its time or can't be read ends the association before it is read (PS3.8 9.2).
+Nothing is collected but the request: one buffer, small until a peer fills it, filled by ``recv_into`` and parsed as it
+comes, is for everything. A deadline is absolute for each phase: the request must be complete so soon after the
+connection, each PDU so soon after it began, the next one must begin so soon after the last, and a peer that is to close
+must do so. What is announced too long, comes out of its time or can't be read ends the association before it is read
+(PS3.8 9.2).
 """
 
 import contextlib
