@@ -95,7 +95,7 @@ def end_when_mended(failed: threading.Event, spool: Spool, stop: threading.Event
     failed.wait()
     while not stop.wait(STORAGE_RETRY_S):
         try:
-            spool.intake().close()  # another receiver's part: it makes files and syncs folders
+            spool.try_out()
         except (Temporary, Permanent, OSError) as error:
             log.error("storage still fails", error=str(error))
             continue

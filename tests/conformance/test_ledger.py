@@ -761,6 +761,16 @@ def test_a_lease_on_what_a_person_holds_meanwhile_ends_with_its_record(ledger: L
     assert states(ledger) == {"pacs": State.HELD}
 
 
+def test_one_instance_received_again_and_again_costs_no_more_each_time(ledger: Ledger) -> None:
+    """As a monitor does that sends one image every minute: 20,000 in a fortnight."""
+    for first in range(0, 20_000, 1000):
+        batch = [instance(number, uid="1.2.3", sha256="a" * 64) for number in range(first, first + 1000)]
+        assert ledger.add(batch) == 1000
+    assert ledger.totals().conflicts == 0
+    ledger.add([instance(30_000, uid="1.2.3", sha256="b" * 64)])
+    assert ledger.totals().conflicts == 20_001
+
+
 def test_a_filter_by_age_means_when_it_was_received(ledger: Ledger) -> None:
     decided(ledger, instance(1), "pacs")
     decided(ledger, instance(500), "pacs")

@@ -1,5 +1,6 @@
 """What one peer may send and another may not: by real senders, as they are told."""
 
+import socket
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 from integration.peers import run, sample
 from integration.receiving import receiving
 from integration.test_receive import CT, EXPLICIT, IMPLICIT, JPEG_LS, associate
+from unit.associations import request_pdu
 from venturi.config.schema import Accept, Peer
 from venturi.rules.parse import parse
+from venturi.upper_layer import pdu
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
@@ -111,7 +114,8 @@ def test_what_cannot_be_read_is_refused_with_C000_where_policy_says_so(tmp_path:
     from integration.test_receive import send
 
     path = sample(corpus, "CT_small.dcm")
-    uid, cut = "1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322", dataset_bytes(path)[:-1000]
+    uid, cut = "1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322", dataset_bytes(path)
+    cut = cut[: cut.index(b"\x28\0\x10\0US") + 3]
     with receiving(tmp_path, peers(unreadable="refuse")) as receiver:
         for calling, status in (("HELD", 0xC000), ("ANOTHER", 0x0000)):
             association = associate(receiver.port, [(CT, [EXPLICIT])], calling=calling)
@@ -137,3 +141,19 @@ def test_storage_commitment_is_negotiated_and_nothing_is_promised(tmp_path: Path
         assert status.Status == 0x0110
         assert association.is_established
         association.release()
+
+
+def test_a_seat_is_free_when_the_association_is_over_whoever_closes_when(tmp_path: Path) -> None:
+    with (
+        receiving(tmp_path, peers(associations=1)) as receiver,
+        socket.create_connection(("127.0.0.1", receiver.port)) as first,
+    ):
+        first.sendall(request_pdu(calling="HELD"))
+        assert first.recv(1) == bytes((pdu.ACCEPT,))
+        first.sendall(pdu.RELEASE)
+        heard = b""
+        while not heard.endswith(pdu.RELEASED):
+            heard += first.recv(4096)
+        second = associate(receiver.port, [(CT, [EXPLICIT])], calling="HELD")
+        assert second.is_established, "the first has released, and not closed yet"
+        second.release()

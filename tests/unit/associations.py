@@ -109,6 +109,9 @@ class Host:
     def may_begin(self) -> bool:
         return self._may_begin
 
+    def leaves(self, association: Association) -> None:
+        pass
+
     def ended(self, association: Association) -> None:
         self.over += 1
 

@@ -195,3 +195,23 @@ def test_a_peer_that_must_say_who_its_user_is_gets_in_only_so() -> None:
     )
     assert refusal(admission.admit("CT1", "VENTURI", "10.1.0.9")) == (1, 1, 1)
     assert refusal(admission.admit("CT1", "ELSEWHERE", "10.1.0.9", identified=True)) == (1, 1, 7)
+
+
+def test_a_peer_whose_host_is_not_known_now_does_not_come_in_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(name: str) -> frozenset[Address]:
+        raise socket.gaierror(socket.EAI_AGAIN, name)
+
+    here = (ip_network("10.0.0.0/8"),)
+    peers = {
+        "any": Peer(ae_title=("*",), hosts=here),
+        "held": Peer(ae_title=("HELD",), host="held.example.org", accept=Accept(associations=1)),
+    }
+    admission = Admission(NODE, peers, CachedResolver(fails))
+    assert refusal(admission.admit("HELD", "VENTURI", "10.1.0.9")) == (2, 1, 1)
+    assert admission.admit("OTHER", "VENTURI", "10.1.0.9") == Admitted("any")
+
+
+@pytest.mark.parametrize("calling", ["CT1\t", "\xa0CT1", "CT1\x1f"])
+def test_only_spaces_are_padding(calling: str) -> None:
+    assert refusal(Admission(NODE, PEERS, no_names).admit(calling, "VENTURI", "10.1.0.9")) == (1, 1, 3)
+    assert Admission(NODE, PEERS, no_names).admit(" CT1 ", "VENTURI", "10.1.0.9") == Admitted("ct")

@@ -2,6 +2,7 @@
 
 import struct
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -25,6 +26,7 @@ from venturi.receive.port import StoreRequest
 from venturi.receive.recorder import Recorder
 from venturi.receive.seats import Seats
 from venturi.rules.parse import parse as condition
+from venturi.spool.local import LocalSpool
 from venturi.spool.memory import MemorySpool
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
@@ -289,14 +291,78 @@ def test_what_a_peer_may_not_send_is_refused_and_nothing_stays(ct: bytes) -> Non
         assert len(list(parts.spool.iterate())) == (2 if status == 0 else 1)
 
 
+def test_what_cannot_be_read_cannot_be_allowed(ct: bytes) -> None:
+    """An element twice, before the one that a policy asks for."""
+    at = ct.index(b"\x08\0\x60\0CS")
+    twice = ct[:at] + ct[at - 10 : at] + ct[at:]
+    for data, request in (
+        (twice, CT_REQUEST),
+        (ct, replace(CT_REQUEST, transfer_syntax="1.2.840.113619.5.2")),
+    ):
+        parts = Parts(policy=Accept(deny=condition({"Modality": "MR"})))
+        expected = 0x0124 if data is twice else 0x0000
+        assert parts.store(data, request) == expected
+        assert Parts().store(data, request) == 0x0000
+
+
 def test_an_object_that_cannot_be_read_is_kept_unless_the_peer_s_policy_says_otherwise(ct: bytes) -> None:
     series = ct.index(b"\x20\0\x0e\0UI")
-    for data in (ct[:-100], ct[:series] + ct[series + 8 + ct[series + 6] :], bytes(1000)):
+    rows = ct.index(b"\x28\0\x10\0US")
+    for data in (ct[: rows + 3], ct[:series] + ct[series + 8 + ct[series + 6] :], bytes(1000)):
         assert Parts().store(data, CT_REQUEST) == 0x0000
         refusing = Parts(policy=Accept(unreadable="refuse"))
         assert refusing.store(data, CT_REQUEST) == 0xC000
         assert refusing.store(ct, CT_REQUEST) == 0x0000
         assert len(list(refusing.spool.iterate())) == 1
+
+
+def test_what_is_no_image_needs_no_study_and_an_old_uid_is_one(ct: bytes) -> None:
+    protocol = "1.2.840.10008.5.1.4.38.1"
+    data = b"".join(
+        tag + b"UI" + len(value).to_bytes(2, "little") + value
+        for tag, value in (
+            (b"\x08\0\x16\0", protocol.encode()),
+            (b"\x08\0\x18\0", b"1.2.03"),
+        )
+    )
+    request = replace(REQUEST, sop_class_uid=protocol, abstract_syntax=protocol, sop_instance_uid="1.2.03")
+    assert Parts(policy=Accept(unreadable="refuse")).store(data, request) == 0x0000
+
+
+def test_pixels_are_not_walked_for_a_policy(ct: bytes) -> None:
+    """Fragments behind the header may be millions; they are nobody's policy."""
+    fragments = b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff" + b"\xfe\xff\0\xe0\0\0\0\0" * 10 + b"broken"
+    data = ct[: ct.index(b"\xe0\x7f\x10\0")] + fragments
+    policy = Accept(unreadable="refuse", deny=condition({"(7FE1,0010)": {"present": "true"}}))
+    request = replace(CT_REQUEST, transfer_syntax="1.2.840.10008.1.2.4.90")
+    assert Parts(policy=policy).store(data, request) == 0x0000
+
+
+@pytest.mark.parametrize("form", ["big endian", "deflated"])
+def test_the_dataset_must_name_what_the_command_names_in_every_syntax(form: str) -> None:
+    uids = {0x0016: CT.encode() + b"\0", 0x0018: b"1.2.4\0"}
+    order = ">" if form == "big endian" else "<"
+    data = b"".join(
+        struct.pack(order + "HH2sH", 8, element, b"UI", len(uid)) + uid for element, uid in uids.items()
+    )
+    syntax = {"big endian": "1.2.840.10008.1.2.2", "deflated": "1.2.840.10008.1.2.1.99"}[form]
+    if form == "deflated":
+        packer = zlib.compressobj(wbits=-15)
+        data = packer.compress(data + bytes(1 << 20)) + packer.flush()
+    request = replace(REQUEST, transfer_syntax=syntax)
+    assert Parts().store(data, replace(request, sop_instance_uid="1.2.4")) == 0x0000
+    assert Parts().store(data, replace(request, sop_instance_uid="1.2.5")) == 0xA900
+
+
+def test_a_free_space_that_cannot_be_told_stops_intake_until_it_can(tmp_path: Path) -> None:
+    parts = Parts()
+    spool = LocalSpool(tmp_path / "spool")
+    handler = CStore(spool.intake(), parts.recorder, spool, Limits(min_free=0.0))
+    assert handler.accepting()
+    (tmp_path / "spool" / "receivers").rename(tmp_path / "gone")
+    handler._free_checked_at = float("-inf")
+    assert not handler.accepting()
+    assert not handler.accepting()
 
 
 def test_the_seats_of_a_process_that_dies_are_free_again(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from venturi.receive.admission import Admission
     ("soft", "hard", "wanted", "room", "set_to"),
     [
         (1024, 4096, 160, 160, None),
-        (1024, 1 << 20, 1328, 1328, 2720),
-        (1024, 2064, 1328, 1000, 2064),
+        (1024, 1 << 20, 1328, 1328, 5376),
+        (1024, 4064, 1328, 1000, 4064),
         (64, 64, 160, 1, None),
     ],
     ids=["enough", "raised", "raised as far as it may be", "none at all"],

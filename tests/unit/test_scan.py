@@ -189,3 +189,12 @@ def test_elements_without_end_are_refused_before_they_fill_the_memory() -> None:
     assert len(list(scan(b"".join(empty[:-1])))) == MOST_ELEMENTS
     with pytest.raises(Malformed, match="more than 65536 elements"):
         list(scan(b"".join(empty)))
+
+
+def test_a_scan_ends_before_a_tag_and_does_not_look_at_what_is_there() -> None:
+    head = encode_element(0x00100020, "LO", b"x ")
+    endless = b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff" + b"\xfe\xff\0\xe0\0\0\0\0" * 3
+    assert [element.tag for element in scan(head + endless, until=0x7FE00008)] == [0x00100020]
+    assert [element.tag for element in scan(head + head[:4], until=0x00100020)] == []
+    with pytest.raises(Malformed):
+        list(scan(head + endless))

@@ -60,12 +60,18 @@ class Level:
     """One dataset, or one item of a sequence: its elements, scanned as far as somebody has asked."""
 
     def __init__(
-        self, buffer: Buffer, start: int, end: int, encoding: Encoding, outer: "Level | None" = None
+        self,
+        buffer: Buffer,
+        start: int,
+        end: int,
+        encoding: Encoding,
+        outer: "Level | None" = None,
+        until: int = 1 << 32,
     ) -> None:
         self.fault: Malformed | None = None
         self._buffer = buffer
         self.encoding = encoding
-        self._scan = scan(buffer, start, end, encoding)
+        self._scan = scan(buffer, start, end, encoding, until)
         self._found: dict[int, Element] = {}
         self._last = -1
         self._outer = outer
@@ -196,7 +202,7 @@ class FileHeader:
 
     @property
     def fault(self) -> Malformed | None:
-        """What makes the dataset unreadable from some place on, or None; walks all of it."""
+        """What makes the dataset unreadable from some place on, or None; walks all of it that is looked at."""
         self._top.finish()
         return self._top.fault
 
@@ -229,24 +235,28 @@ class FileHeader:
         self.close()
 
 
-def read_header(path: Path) -> FileHeader:
-    """Open the header of a Part 10 file. Raises Malformed where it is none, OSError where unreadable."""
+def read_header(path: Path, until: int = 1 << 32, most_bytes: int | None = None) -> FileHeader:
+    """Open the header of a Part 10 file. Raises Malformed where it is none, OSError where unreadable.
+
+    Of the dataset, what comes before the tag ``until`` is there, within ``most_bytes`` (of a deflated one: once it is
+    inflated, ``INFLATED_BYTES`` at most). A header that is longer has a fault there.
+    """
     data = contents(path)
     buffer: Buffer = data
     meta, offset = part10.read(BytesIO(data) if isinstance(data, bytes) else data)
     syntax = lookup(meta.transfer_syntax)
     if syntax.deflated:
-        inflated = _inflate(buffer, offset)
+        inflated = _inflate(buffer, offset, INFLATED_BYTES if most_bytes is None else most_bytes)
         if isinstance(buffer, mmap.mmap):
             buffer.close()
         buffer, offset = inflated, 0
-    return FileHeader(meta, buffer, Level(buffer, offset, len(buffer), encoding_of(syntax)))
+    end = len(buffer) if most_bytes is None else min(len(buffer), offset + most_bytes)
+    return FileHeader(meta, buffer, Level(buffer, offset, end, encoding_of(syntax), until=until))
 
 
-def _inflate(buffer: Buffer, offset: int) -> bytes:
+def _inflate(buffer: Buffer, offset: int, room: int) -> bytes:
     """Inflate a dataset (PS3.5 A.5: raw RFC 1951) as far as it is sound and not too long."""
     parts: list[bytes] = []
-    room = INFLATED_BYTES
     # Where it is not sound, what came before is scanned; the scan then reports where the dataset ends too early.
     with suppress(Malformed):
         for piece in inflate.pieces(buffer, offset):

@@ -100,9 +100,16 @@ def name(tag: int) -> str:
 
 
 def scan(
-    buffer: Buffer, start: int = 0, end: int | None = None, encoding: Encoding = EXPLICIT_LE
+    buffer: Buffer,
+    start: int = 0,
+    end: int | None = None,
+    encoding: Encoding = EXPLICIT_LE,
+    until: int = 1 << 32,
 ) -> Iterator[Element]:
-    """Yield the elements of the dataset (or of the item) at ``start`` to ``end``. Raises Malformed."""
+    """Yield the elements of the dataset (or of the item) at ``start`` to ``end``. Raises Malformed.
+
+    An element from the tag ``until`` on ends it; how long that is, is not looked at.
+    """
     end = len(buffer) if end is None else end
     position, last, count = start, -1, 0
     unpack, explicit_vr = _EXPLICIT[encoding.big_endian], not encoding.implicit_vr
@@ -113,10 +120,12 @@ def scan(
             # Most elements, all checks at once: whatever is not plainly right, ``_header`` and what follows judge.
             group, low, letters, length = unpack(buffer, position)
             tag, vr, after = group << 16 | low, vr_of(letters), position + 8 + length
-            if vr and last < tag and after <= end and group not in _NOT_IN_DATASETS:
+            if vr and last < tag < until and after <= end and group not in _NOT_IN_DATASETS:
                 yield make(Element, (tag, vr, position, position + 8, length, after))
                 position, last = after, tag
                 continue
+        if until <= _tag(buffer, position, end, encoding):
+            return
         tag, vr, value, length = _header(buffer, position, end, encoding)
         if count > MOST_ELEMENTS:
             raise Malformed(f"more than {MOST_ELEMENTS} elements at one level, at offset {position}")
@@ -162,6 +171,14 @@ def items(
         else:
             position = value + length
             yield value, position, encoding
+
+
+def _tag(buffer: Buffer, position: int, end: int, encoding: Encoding) -> int:
+    """The tag there, or 0 where there is none."""
+    if end - position < 8:
+        return 0
+    group, element, _ = _IMPLICIT[encoding.big_endian](buffer, position)
+    return int(group << 16 | element)
 
 
 def _header(buffer: Buffer, position: int, end: int, encoding: Encoding) -> tuple[int, str, int, int | None]:

@@ -13,15 +13,27 @@ from venturi.model import Instance
 # Statements are made once: making one costs more than running it.
 
 _OTHER = instances.alias("other")
-_FLAG_CONFLICTS = (
+
+
+def _of_same_uid(least_or_most: sa.Function[str]) -> sa.ScalarSelect[str]:
+    same = _OTHER.c.sop_instance_uid == instances.c.sop_instance_uid
+    return sa.select(least_or_most).where(same).scalar_subquery()
+
+
+_IN_CONFLICT = (
+    sa.select(instances.c.sop_instance_uid)
+    .where(
+        instances.c.id.in_(sa.bindparam("ids", expanding=True)),
+        # Both are one look into the index, however often an instance has come.
+        _of_same_uid(sa.func.min(_OTHER.c.sha256)) != _of_same_uid(sa.func.max(_OTHER.c.sha256)),
+    )
+    .distinct()
+)
+_FLAG = (
     instances.update()
     .where(
         instances.c.sop_instance_uid.in_(sa.bindparam("uids", expanding=True)),
         instances.c.conflict.is_(False),
-        sa.exists().where(
-            _OTHER.c.sop_instance_uid == instances.c.sop_instance_uid,
-            _OTHER.c.sha256 != instances.c.sha256,
-        ),
     )
     .values(conflict=True)
 )
@@ -54,8 +66,10 @@ def add(connection: sa.Connection, new: Sequence[Instance]) -> int:
     rows = [instance_values(instance) for instance in new]
     added = connection.execute(insert_or_ignore(connection.dialect.name, instances), rows).rowcount
     if added:
-        for uids in chunks({i.envelope.sop_instance_uid for i in new if i.envelope.sop_instance_uid}):
-            connection.execute(_FLAG_CONFLICTS, {"uids": uids})
+        named = [instance.id for instance in new if instance.envelope.sop_instance_uid]
+        for ids in chunks(named):
+            if uids := list(connection.execute(_IN_CONFLICT, {"ids": ids}).scalars()):
+                connection.execute(_FLAG, {"uids": uids})
     return added
 
 

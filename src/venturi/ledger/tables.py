@@ -71,7 +71,7 @@ instances = sa.Table(
     sa.Column("config_digest", sa.Text, nullable=False),
     sa.Column("decided_at", sa.Double),
     sa.Column("gone_at", sa.Double),
-    sa.Index("instances_by_sop_instance", "sop_instance_uid"),
+    sa.Index("instances_by_sop_instance", "sop_instance_uid", "sha256"),
     sa.Index("instances_by_study", "study_instance_uid"),
     sa.Index(
         "instances_by_size", "size_bytes"

@@ -132,7 +132,7 @@ class Admission:
         A peer that names the AE title itself is preferred to one that says ``*``; among equals the
         configuration's order decides. Never raises.
         """
-        answer = self._decide(calling_ae.strip(), called_ae.strip(), address, certificate)
+        answer = self._decide(calling_ae.strip(" "), called_ae.strip(" "), address, certificate)
         if isinstance(answer, Admitted) and answer.accept.user_identity == "required" and not identified:
             answer = Refused(*PERMANENT_NO_REASON, f"peer {answer.peer} must say who its user is")
         if isinstance(answer, Refused):
@@ -173,8 +173,8 @@ class Admission:
                 return Refused(
                     *CALLING_AE_NOT_RECOGNIZED, f"it has not shown the certificate of peer {another}"
                 )
-        if unresolved:
-            return Refused(*TRANSIENT_NO_REASON, f"the host of peer {unresolved} can't be resolved now")
+            if unresolved:
+                return Refused(*TRANSIENT_NO_REASON, f"the host of peer {unresolved} can't be resolved now")
         return Refused(*CALLING_AE_NOT_RECOGNIZED, "the AE title is known, but not from this host")
 
     def _at_home(self, name: str, host: Address) -> bool | None:

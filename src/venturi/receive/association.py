@@ -68,8 +68,11 @@ class Host(Protocol):
     def may_begin(self) -> bool:
         """Whether another object may be begun."""
 
+    def leaves(self, association: "Association") -> None:
+        """It is over, but for the end of the connection."""
+
     def ended(self, association: "Association") -> None:
-        """It is over."""
+        """Nothing is left of it."""
 
 
 class _Fault(Exception):
@@ -337,10 +340,11 @@ class Association(threading.Thread):
 
     def _say_last(self, words: bytes) -> None:
         """Say the last word; now the peer is to close."""
-        self._send(words)
         if self._state is not State.AWAITING_CLOSE:
             self._state = State.AWAITING_CLOSE
+            self._host.leaves(self)  # before the peer hears that it is over
             self._until = time.monotonic() + min(CLOSE_S, self._host.timeout_s)
+        self._send(words)
 
     def _decide(self) -> None:
         """Accept or reject (AE-6 to AE-8). Raises Malformed."""

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from venturi.config.schema import Accept, Limits
 from venturi.dataset.facts import FileHeader, read_header
-from venturi.dataset.uids import tolerable_uid, valid_uid
+from venturi.dataset.uids import tolerable_uid
 from venturi.errors import Malformed, SpoolFailed, SpoolFull
 from venturi.log import get_logger
 from venturi.model import Envelope
@@ -42,13 +42,16 @@ DOES_NOT_MATCH_SOP_CLASS = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
 FREE_CHECKED_EVERY_S = 1.0
-REQUIRED = {
-    "00080016": "SOP Class UID",
-    "00080018": "SOP Instance UID",
-    "0020000d": "Study Instance UID",
-    "0020000e": "Series Instance UID",
-}
-"""What every object has (PS3.3 C.7.2.1, C.7.3.1, C.12.1)."""
+PIXELS = 0x7FE00008
+"""Where the header ends: Float Pixel Data is the first of those behind it (PS3.6)."""
+HEADER_BYTES = 8 << 20
+"""A longer header is not looked at by a policy: other associations wait for that."""
+REQUIRED = {"00080016": "SOP Class UID", "00080018": "SOP Instance UID"}
+OF_STUDIES = {"0020000d": "Study Instance UID", "0020000e": "Series Instance UID"}
+"""What an object has that is part of a study (PS3.3 C.7.2.1, C.7.3.1, C.12.1)."""
+STUDIES = "1.2.840.10008.5.1.4.1.1."
+"""How the SOP classes of such objects begin, but for protocols and inventories (.200, .201)."""
+ELSEWHERE = (f"{STUDIES}200.", f"{STUDIES}201.")
 
 
 def _shown(uid: str) -> str:
@@ -75,6 +78,8 @@ class CStore:
         self.failed = threading.Event()
         """Set when the storage has failed."""
         self._spool = spool
+        self.looking = threading.Lock()
+        """Held while a header is read for a policy: one at a time, so that the others go on."""
         self._free_checked_at = float("-inf")
         self._free = True
 
@@ -100,7 +105,7 @@ class CStore:
             self._free_checked_at = now
             try:
                 free = self._spool.free_fraction()
-            except OSError as error:
+            except (OSError, SpoolFull, SpoolFailed) as error:
                 log.error("free space unknown: intake stops", error=str(error))
                 free = -1.0
             enough = free >= self.limits.min_free
@@ -112,16 +117,15 @@ class CStore:
         return self._free
 
 
-def _fault(header: FileHeader) -> str:
-    """What makes an object unreadable, without a value of it; empty where nothing does."""
-    if header.fault is not None:
-        return "the dataset can't be read to its end"
-    missing = [name for tag, name in REQUIRED.items() if not _one_uid(header.values((tag,)) or ())]
-    return f"no proper {', '.join(missing)}" if missing else ""
+def _missing(header: FileHeader, class_uid: str) -> str:
+    """Which UIDs an object lacks that it should have."""
+    of_study = class_uid.startswith(STUDIES) and not class_uid.startswith(ELSEWHERE)
+    wanted = {**REQUIRED, **(OF_STUDIES if of_study else {})}
+    return ", ".join(name for tag, name in wanted.items() if not _one_uid(header.values((tag,)) or ()))
 
 
 def _one_uid(values: Sequence[str]) -> bool:
-    return len(values) == 1 and valid_uid(values[0])
+    return len(values) == 1 and tolerable_uid(values[0])
 
 
 class _Store:
@@ -200,22 +204,28 @@ class _Store:
         self._draft = self._parent.intake.create(self._envelope)
 
     def _look(self) -> None:
-        """Refuse what the peer's policy does not want. Only for peers with such a policy is a header read here."""
+        """Refuse what the peer's policy does not want. Only for peers with such a policy is a header read here.
+
+        What can't be read can't be allowed: where something is denied, a header with a fault is, too.
+        """
         policy = self._parent.policies.get(self._request.peer)
         if policy is None or (policy.deny is None and policy.unreadable == "keep"):
             return
         assert self._draft is not None and self._envelope is not None  # noqa: S101, PT018 - finish() has looked
-        try:
-            with read_header(self._draft.path) as header:
-                fault = _fault(header) if policy.unreadable == "refuse" else ""
-                facts = Facts(header, self._envelope, self._size_bytes)
-                denied = policy.deny is not None and policy.deny.matches(facts)
-        except Malformed as error:  # not even the file meta group that we wrote
-            fault, denied = str(error), policy.deny is not None
+        with self._parent.looking:
+            try:
+                with read_header(self._draft.path, PIXELS, HEADER_BYTES) as header:
+                    fault = header.fault is not None
+                    missing = _missing(header, self._class_uid)
+                    denied = policy.deny is not None and (
+                        fault or policy.deny.matches(Facts(header, self._envelope, self._size_bytes))
+                    )
+            except Malformed:  # not even the file meta group that we wrote
+                fault, missing, denied = True, "", policy.deny is not None
         if denied:
-            self._refuse(NOT_AUTHORIZED, "denied by policy")
-        elif fault:
-            self._refuse(CANNOT_UNDERSTAND, fault)
+            self._refuse(NOT_AUTHORIZED, "denied by policy" + (": its header can't be read" if fault else ""))
+        elif policy.unreadable == "refuse" and (fault or missing):
+            self._refuse(CANNOT_UNDERSTAND, "its header can't be read" if fault else f"no proper {missing}")
 
     def _commit(self) -> None:
         assert self._draft is not None  # noqa: S101 - finish() has looked

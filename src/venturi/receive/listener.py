@@ -34,7 +34,7 @@ BACKLOG = 4096
 requests, and whoever asked tries again a second later."""
 CONNECTIONS = 128
 """Of one process, beside the associations that the node may have."""
-DESCRIPTORS, OWN_DESCRIPTORS = 2, 64
+DESCRIPTORS, OWN_DESCRIPTORS = 4, 64
 """Of a connection, with its object's file; and of the process for itself."""
 UNASSOCIATED_PER_HOST = 16
 """Over that, the oldest of that host is closed."""
@@ -130,10 +130,16 @@ class Receiver:
         """Whether a running association may begin another object."""
         return not self._stop.is_set()
 
+    def leaves(self, association: Association) -> None:
+        """An association is over, and its connection may not be closed yet: its seats are free."""
+        with self._lock:
+            seats, association.seats = association.seats, () if association.seats else association.seats
+        if seats:
+            self._seats.free(seats)
+
     def ended(self, association: Association) -> None:
         """An association is over."""
-        if association.seats is not None:
-            self._seats.free(association.seats)
+        self.leaves(association)
         if association.silent:
             self._count(SILENT, association.address)
         with self._lock:

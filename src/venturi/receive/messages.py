@@ -18,6 +18,8 @@ from venturi.upper_layer import command
 
 COMMAND_BYTES = 65536
 """The largest command set."""
+REQUEST_BYTES, OBJECT_BYTES = 1 << 22, 1 << 30
+"""Of the dataset of a request, and of an object, that is not taken."""
 PROCESSING_FAILURE, SOP_CLASS_NOT_SUPPORTED = 0x0110, 0x0122
 """PS3.7 Annex C."""
 
@@ -32,14 +34,17 @@ class Caller:
     address: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Declined:
-    """A ``Store`` for what is not taken: it only knows the status."""
+    """A ``Store`` for what is not taken: it only knows the status, and when it has heard enough."""
 
     status: int
+    left: int
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        pass
+        self.left -= len(data)
+        if self.left < 0:
+            raise Malformed("more of what is not taken than anybody needs to hear")
 
     def finish(self) -> int:
         return self.status
@@ -141,7 +146,8 @@ class Messages:
         status = arriving.store.finish()
         response = command.response(arriving.answer, arriving.message_id, status, sop_class, sop_instance)
         self._answer(command.p_data_tf(arriving.context_id, response))
-        self._idle_since = time.monotonic()
+        if self._idle_since is None:
+            self._idle_since = time.monotonic()
 
     def abandon(self) -> bool:
         """The association is over: leave no trace of an object in hand; whether there was one."""
@@ -154,22 +160,22 @@ class Messages:
         context = self._contexts.get(self._context_id)
         if context is None:
             raise Malformed(f"presentation context {self._context_id} was not accepted")
+        if not self._may_begin():
+            raise Malformed("this receiver is stopping")
         message_id = command.number(found, command.MESSAGE_ID)
         if field == command.N_ACTION_RQ:
             if context.abstract_syntax != COMMITMENT_PUSH:
                 raise Malformed("an N-ACTION-RQ on a presentation context that is not for Storage Commitment")
             sop_class = command.uid(found, command.REQUESTED_SOP_CLASS)
             sop_instance = command.uid(found, command.REQUESTED_SOP_INSTANCE)
-            declined = _Declined(PROCESSING_FAILURE)  # nothing is promised that is not kept
+            declined = _Declined(PROCESSING_FAILURE, REQUEST_BYTES)  # nothing is promised that is not kept
             return _Arriving(
                 command.N_ACTION_RSP, message_id, self._context_id, sop_class, sop_instance, declined
             )
-        if not self._may_begin():
-            raise Malformed("this receiver is stopping")
         sop_class = command.uid(found, command.SOP_CLASS)
         sop_instance = command.uid(found, command.SOP_INSTANCE)
         self._idle_since = None
-        store: Store = _Declined(SOP_CLASS_NOT_SUPPORTED)
+        store: Store = _Declined(SOP_CLASS_NOT_SUPPORTED, OBJECT_BYTES)
         if is_storage(context.abstract_syntax):
             caller = self._caller
             request = StoreRequest(

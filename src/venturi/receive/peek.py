@@ -6,6 +6,7 @@ than guess.
 """
 
 import struct
+import zlib
 
 from venturi.dataset.syntaxes import Family, lookup
 
@@ -26,9 +27,9 @@ class Peek:
         syntax = lookup(transfer_syntax)
         self._implicit = syntax.implicit_vr
         unknown = syntax.family is Family.UNKNOWN and not syntax.keyword
-        self._head: bytearray | None = (
-            None if syntax.big_endian or syntax.deflated or unknown else bytearray()
-        )
+        self._order = ">" if syntax.big_endian else "<"
+        self._deflated = syntax.deflated
+        self._head: bytearray | None = None if unknown else bytearray()
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next bytes; those beyond ``LIMIT_BYTES`` are ignored."""
@@ -43,25 +44,30 @@ class Peek:
     def uids(self) -> tuple[str | None, str | None]:
         """SOP Class UID and SOP Instance UID (0008,0016 and 0008,0018), each None where it can't be told.
 
-        Explicit and implicit VR little endian are read (PS3.5 7.1); an undefined length before them, or
-        anything out of order, ends the search.
+        Explicit and implicit VR, big endian and deflated datasets are read (PS3.5 7.1, A.5); an undefined length before
+        them, or anything out of order, ends the search.
         """
         found: dict[int, str] = {}
-        head, at, last = bytes(self._head or b""), 0, -1
+        head, at, last, order = bytes(self._head or b""), 0, -1, self._order
+        if self._deflated:
+            try:
+                head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, LIMIT_BYTES)
+            except zlib.error:
+                return None, None
         while at + 8 <= len(head) and SOP_INSTANCE_UID not in found:
-            group, element = struct.unpack_from("<HH", head, at)
+            group, element = struct.unpack_from(order + "HH", head, at)
             tag = group << 16 | element
             if tag <= last or tag > SOP_INSTANCE_UID:
                 break
             last = tag
             if self._implicit:
-                length, start = struct.unpack_from("<L", head, at + 4)[0], at + 8
+                length, start = struct.unpack_from(order + "L", head, at + 4)[0], at + 8
             elif head[at + 4 : at + 6] in _LONG_LENGTH:
                 if at + 12 > len(head):
                     break
-                length, start = struct.unpack_from("<L", head, at + 8)[0], at + 12
+                length, start = struct.unpack_from(order + "L", head, at + 8)[0], at + 12
             else:
-                length, start = struct.unpack_from("<H", head, at + 6)[0], at + 8
+                length, start = struct.unpack_from(order + "H", head, at + 6)[0], at + 8
             at = start + length
             if length == 0xFFFFFFFF or at > len(head):
                 break

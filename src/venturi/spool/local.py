@@ -183,6 +183,21 @@ class LocalSpool:
             [self._receivers / name for name in self._receiver_names()], self._corrupt, record, known
         )
 
+    def try_out(self) -> None:
+        """Write and sync something; see the port."""
+        path = self._receivers.parent / f"try-{os.getpid()}.part"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(descriptor, bytes(1 << 18))
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+                path.unlink()
+            sync_folder(path.parent)
+        except OSError as error:
+            raise storage_error(error, "trying the storage out") from error
+
     def free_fraction(self) -> float:
         """Say how much is free; see the port."""
         return free_fraction(self._receivers)

@@ -206,6 +206,11 @@ class MemorySpool:
             part.swept = True
         return recorded
 
+    def try_out(self) -> None:
+        """Fail where it is broken; see the port."""
+        if self.broken:
+            raise SpoolFailed("the spool is broken")
+
     def free_fraction(self) -> float:
         """Say what of the capacity is free; 1.0 without one."""
         return 1.0 if self.capacity_bytes is None else max(0.0, 1.0 - self._used() / self.capacity_bytes)

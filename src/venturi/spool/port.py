@@ -110,5 +110,8 @@ class Spool(Protocol):
         ``record`` returns.
         """
 
+    def try_out(self) -> None:
+        """Write and sync something of no meaning, as an object would be. Raises SpoolFull, SpoolFailed."""
+
     def free_fraction(self) -> float:
         """Of the space and of the inodes under the spool, whichever is scarcer: 0.0 to 1.0."""

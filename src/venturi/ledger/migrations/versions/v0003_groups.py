@@ -1,4 +1,4 @@
-"""Which member of a group gets a study; and instances of one UID with other bytes are counted.
+"""Which member of a group gets a study; and instances of one UID with other bytes are found quickly, and counted.
 
 Rows that are there are of no group.
 """
@@ -28,3 +28,5 @@ def upgrade() -> None:
         sqlite_where=sa.text("conflict"),
         postgresql_where=sa.text("conflict"),
     )
+    op.drop_index("instances_by_sop_instance", "instances")
+    op.create_index("instances_by_sop_instance", "instances", ["sop_instance_uid", "sha256"], unique=False)
