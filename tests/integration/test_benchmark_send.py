@@ -12,7 +12,7 @@ import pytest
 from integration.peers import answers, free_port, need, process
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-VENTURI = ("Venturi, 16 an association", "Venturi, all in one")
+VENTURI = ("Venturi, batches of 16", "Venturi, all in one")
 STORESCU, DCMSEND, PYNETDICOM = "DCMTK storescu", "DCMTK dcmsend", "pynetdicom storescu"
 EVERY = (*VENTURI, STORESCU, DCMSEND, PYNETDICOM)
 REFUSING = """\
