@@ -56,7 +56,7 @@ bench-send: .venv/ready
 	$(BIN)/python benchmarks/send.py $(BENCH)
 
 bench-queue: .venv/ready
-	$(BIN)/python benchmarks/queue.py $(BENCH)
+	$(BIN)/python benchmarks/queued.py $(BENCH)
 
 .venv/ready: requirements.lock pyproject.toml .ci/venv
 	PYTHON=$(PYTHON) ./.ci/venv

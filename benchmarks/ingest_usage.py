@@ -24,10 +24,10 @@ def family(pid: int) -> list[int]:
 
 
 def role(pid: int) -> str:
-    """``receive``, ``transcode``, ``worker``...: what ``venturi.node`` was asked to be, or the program's name."""
+    """``receive``, ``transcode``, ``worker``...: what ``venturi.roles`` was asked to be, or the program's name."""
     words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    if "venturi.node" in words:
-        return words[words.index("venturi.node") + 1].split("-")[0]
+    if "venturi.roles" in words:
+        return words[words.index("venturi.roles") + 1].split("-")[0]
     return "supervisor" if "run" in words else Path(words[0]).name
 
 

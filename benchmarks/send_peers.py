@@ -22,7 +22,7 @@ from send_venturi import TOOK
 from venturi.deliver.courier import BATCH
 from venturi.deliver.port import Parcel
 
-VENTURI, ONE = f"Venturi, {BATCH} an association", "Venturi, all in one"
+VENTURI, ONE = f"Venturi, batches of {BATCH}", "Venturi, all in one"
 STORESCU, DCMSEND, PYNETDICOM = "DCMTK storescu", "DCMTK dcmsend", "pynetdicom storescu"
 NODELAY = "TCP_NODELAY"
 SETTLE_S = 0.1

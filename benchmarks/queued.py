@@ -1,7 +1,7 @@
 """The queue with a thousand and with a million deliveries that wait: claiming, recording, listing, and its memory.
 
-    python benchmarks/queue.py
-    python benchmarks/queue.py --counts 1000,100000
+    python benchmarks/queued.py
+    python benchmarks/queued.py --counts 1000,100000
 
 Each row waits for one destination. Claims are of 16, as couriers make them, with their record; ``queue ls`` is the
 command itself, with its start.
