@@ -18,7 +18,6 @@ from venturi.dataset.syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITT
 from venturi.deliver.dicom_scu import (
     Context,
     FileDamaged,
-    Lost,
     NotAssociated,
     Object,
     OpenAssociation,
@@ -28,6 +27,7 @@ from venturi.deliver.dicom_scu import (
 from venturi.deliver.pace import Pace
 from venturi.deliver.port import Ending, Parcel, Receipt
 from venturi.deliver.status import judge
+from venturi.deliver.wire import Lost
 from venturi.errors import ConfigError, Malformed
 from venturi.upper_layer import tls
 

@@ -31,6 +31,7 @@ from pynetdicom.presentation import build_context
 from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from venturi.dataset.syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 from venturi.dataset.uids import printable
+from venturi.deliver.wire import ANSWER_BYTES, LOOK_S, Lost, Wire
 from venturi.errors import Malformed, Permanent, Temporary
 from venturi.upper_layer import command, pdu
 from venturi.upper_layer.tls import fingerprint
@@ -41,32 +42,16 @@ FRAGMENT_BYTES = 131066
 """Of a dataset in one PDU at most, whatever the peer takes: 128 KiB with the header (PS3.8 9.3.5.1)."""
 BUFFER_BYTES = 1 << 18
 """Read, hashed and sent at once."""
-PIECES = 512
-"""Given to one system call; IOV_MAX is 1024."""
 LEAST_BYTES = 1024
 """A peer that takes no PDU as long as this would cost more than all others."""
-ANSWER_BYTES = 1 << 17
-"""The longest PDU that a peer may answer with."""
 ANSWER_BYTES_PER_S = 1 << 20
 """How fast a peer is trusted to store what it received: a large object gets more time to be answered."""
-READ_BYTES = 4096
-"""Read at once: an answer has some hundred."""
-LOOK_S = 0.5
-"""How often who waits for a peer looks at its deadline, and whether anybody waits still."""
 RELEASE_S = 5.0
 """How long a peer may take to release."""
 
 
 class NotAssociated(Temporary):
     """There is no association: ``status`` says why in a word."""
-
-    def __init__(self, status: str, words: str) -> None:
-        super().__init__(words)
-        self.status = status
-
-
-class Lost(Temporary):
-    """The association ended before the answer came: whether the peer has the object is not known."""
 
     def __init__(self, status: str, words: str) -> None:
         super().__init__(words)
@@ -134,7 +119,7 @@ class Requestor:
     def associate(self, proposed: Sequence[Context]) -> "OpenAssociation":
         """Open an association that proposes these contexts, at most 128. Raises NotAssociated."""
         ids = {2 * number + 1: context for number, context in enumerate(proposed)}
-        wire = _Wire(self._connect(), self._timeout_s)
+        wire = Wire(self._connect(), self._timeout_s)
         try:
             wire.send([self._request(ids)])
             kind, body = wire.pdu(time.monotonic() + self._timeout_s, self._given_up)
@@ -268,9 +253,7 @@ class Requestor:
 class OpenAssociation:
     """An established association, used by one thread."""
 
-    def __init__(
-        self, wire: "_Wire", accepted: dict[Context, int], most_bytes: int, timeout_s: float
-    ) -> None:
+    def __init__(self, wire: "Wire", accepted: dict[Context, int], most_bytes: int, timeout_s: float) -> None:
         self._wire = wire
         self._ids = accepted
         self._timeout_s = timeout_s
@@ -402,88 +385,6 @@ class OpenAssociation:
         except Lost:
             self.abort()
             raise
-
-
-class _Wire:
-    """A connection: pieces out, PDUs in. Whatever fails closes it."""
-
-    def __init__(self, connected: socket.socket, timeout_s: float) -> None:
-        self._socket = connected
-        self._timeout_s = timeout_s
-        self._together = not isinstance(connected, ssl.SSLSocket)
-        self._read_already = bytearray()
-        self.open = True
-
-    def quiet(self) -> bool:
-        """Whether the peer has said nothing that is not read yet, its end neither."""
-        poller = select.poll()
-        poller.register(self._socket, select.POLLIN)
-        return not self._read_already and not poller.poll(0)
-
-    def send(self, pieces: Sequence[bytes | memoryview]) -> None:
-        """Send all. Raises Lost."""
-        try:
-            self._socket.settimeout(self._timeout_s)
-            if not self._together:
-                for piece in pieces:
-                    self._socket.sendall(piece)
-                return
-            for at in range(0, len(pieces), PIECES):
-                self._send_together(pieces[at : at + PIECES])
-        except TimeoutError as error:
-            self.close()
-            raise Lost("timeout", "the peer takes no more data") from error
-        except OSError as error:
-            self.close()
-            raise Lost("aborted", "the peer ended the association in mid-object") from error
-
-    def pdu(self, until: float, given_up: Callable[[], bool] = lambda: False) -> tuple[int, bytes]:
-        """Read the next: its type and body. Raises Lost."""
-        kind, length = pdu.HEADER.unpack(self._read(pdu.HEADER.size, until, given_up))
-        if length > ANSWER_BYTES:
-            self.close()
-            raise Lost("aborted", f"the peer announced a PDU of {length} bytes")
-        return kind, self._read(length, until, given_up)
-
-    def close(self) -> None:
-        """Close it, whatever its state."""
-        self.open = False
-        self._socket.close()
-
-    def _send_together(self, pieces: Sequence[bytes | memoryview]) -> None:
-        sent = self._socket.sendmsg(pieces)
-        if sent == sum(map(len, pieces)):
-            return
-        for piece in pieces:
-            if sent < len(piece):
-                self._socket.sendall(piece[sent:])
-            sent = max(0, sent - len(piece))
-
-    def _read(self, count: int, until: float, given_up: Callable[[], bool]) -> bytes:
-        try:
-            while len(self._read_already) < count:
-                left_s = until - time.monotonic()
-                if left_s <= 0 or given_up():
-                    raise TimeoutError
-                self._socket.settimeout(min(left_s, LOOK_S))
-                if self._together:
-                    self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-                try:
-                    part = self._socket.recv(READ_BYTES)
-                except TimeoutError:
-                    continue
-                if not part:
-                    raise ConnectionResetError
-                self._read_already += part
-        except TimeoutError as error:
-            self.close()
-            raise Lost("timeout", "the peer did not answer in time") from error
-        except OSError as error:
-            self.close()
-            raise Lost("aborted", "the peer ended the association before it answered") from error
-        data = bytes(self._read_already[:count])
-        del self._read_already[:count]
-        return data
 
 
 def _fill(file: FileIO, view: memoryview) -> int:

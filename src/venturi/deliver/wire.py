@@ -1,0 +1,109 @@
+"""A connection to a peer: pieces out, PDUs in, and no wait without an end."""
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+
+from venturi.errors import Temporary
+from venturi.upper_layer import pdu
+
+PIECES = 512
+"""Given to one system call; IOV_MAX is 1024."""
+ANSWER_BYTES = 1 << 17
+"""The longest PDU that a peer may answer with."""
+READ_BYTES = 4096
+"""Read at once: an answer has some hundred."""
+LOOK_S = 0.5
+"""How often who waits for a peer looks at its deadline, and whether anybody waits still."""
+
+
+class Lost(Temporary):
+    """The association ended before the answer came: whether the peer has the object is not known."""
+
+    def __init__(self, status: str, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+
+
+class Wire:
+    """A connection: pieces out, PDUs in. Whatever fails closes it."""
+
+    def __init__(self, connected: socket.socket, timeout_s: float) -> None:
+        self._socket = connected
+        self._timeout_s = timeout_s
+        self._together = not isinstance(connected, ssl.SSLSocket)
+        self._read_already = bytearray()
+        self.open = True
+
+    def quiet(self) -> bool:
+        """Whether the peer has said nothing that is not read yet, its end neither."""
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        return not self._read_already and not poller.poll(0)
+
+    def send(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Send all. Raises Lost."""
+        try:
+            self._socket.settimeout(self._timeout_s)
+            if not self._together:
+                for piece in pieces:
+                    self._socket.sendall(piece)
+                return
+            for at in range(0, len(pieces), PIECES):
+                self._send_together(pieces[at : at + PIECES])
+        except TimeoutError as error:
+            self.close()
+            raise Lost("timeout", "the peer takes no more data") from error
+        except OSError as error:
+            self.close()
+            raise Lost("aborted", "the peer ended the association in mid-object") from error
+
+    def pdu(self, until: float, given_up: Callable[[], bool] = lambda: False) -> tuple[int, bytes]:
+        """Read the next: its type and body. Raises Lost."""
+        kind, length = pdu.HEADER.unpack(self._read(pdu.HEADER.size, until, given_up))
+        if length > ANSWER_BYTES:
+            self.close()
+            raise Lost("aborted", f"the peer announced a PDU of {length} bytes")
+        return kind, self._read(length, until, given_up)
+
+    def close(self) -> None:
+        """Close it, whatever its state."""
+        self.open = False
+        self._socket.close()
+
+    def _send_together(self, pieces: Sequence[bytes | memoryview]) -> None:
+        sent = self._socket.sendmsg(pieces)
+        if sent == sum(map(len, pieces)):
+            return
+        for piece in pieces:
+            if sent < len(piece):
+                self._socket.sendall(piece[sent:])
+            sent = max(0, sent - len(piece))
+
+    def _read(self, count: int, until: float, given_up: Callable[[], bool]) -> bytes:
+        try:
+            while len(self._read_already) < count:
+                left_s = until - time.monotonic()
+                if left_s <= 0 or given_up():
+                    raise TimeoutError
+                self._socket.settimeout(min(left_s, LOOK_S))
+                if self._together:
+                    self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                try:
+                    part = self._socket.recv(READ_BYTES)
+                except TimeoutError:
+                    continue
+                if not part:
+                    raise ConnectionResetError
+                self._read_already += part
+        except TimeoutError as error:
+            self.close()
+            raise Lost("timeout", "the peer did not answer in time") from error
+        except OSError as error:
+            self.close()
+            raise Lost("aborted", "the peer ended the association before it answered") from error
+        data = bytes(self._read_already[:count])
+        del self._read_already[:count]
+        return data
