@@ -210,3 +210,29 @@ class Judgement:
     held: str = ""
     summary: HeaderSummary = field(default_factory=HeaderSummary)
     config_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A SOP instance, as storage commitment names it (PS3.3 Table C.14-1)."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentRequest:
+    """An N-ACTION of Storage Commitment: who stores these for good? (PS3.4 Table J.3-1)."""
+
+    transaction_uid: str
+    references: tuple[Reference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentResult:
+    """An N-EVENT-REPORT of Storage Commitment: what became of a request (PS3.4 Table J.3-2)."""
+
+    transaction_uid: str
+    committed: tuple[Reference, ...] = ()
+    failed: tuple[tuple[Reference, int], ...] = ()
+    """With their Failure Reason (PS3.3 C.14.1.1)."""

@@ -63,6 +63,7 @@ def receive(start: Start, connection: Connection) -> None:
     """
     from venturi.receive.admission import Admission
     from venturi.receive.c_store import CStore
+    from venturi.receive.commitment import CommitmentHandler
     from venturi.receive.listener import serve
     from venturi.receive.recorder import Recorder
     from venturi.receive.seats import Seats
@@ -84,7 +85,9 @@ def receive(start: Start, connection: Connection) -> None:
         threading.Thread(target=end_when_mended, args=(handler.failed, spool, stop), daemon=True).start()
         connection.send("ready")
         watch_parent(connection, stop)
-        serve(socket.socket(fileno=start.listener), handler, admission, config.node, stop, seats)
+        commitment = CommitmentHandler(ledger.commitments, bell_of(config), config.node.commitment_s)
+        listener = socket.socket(fileno=start.listener)
+        serve(listener, handler, admission, config.node, stop, seats, commitment=commitment)
     finally:
         recorder.stop()
         intake.close()

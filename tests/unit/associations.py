@@ -86,6 +86,7 @@ class Host:
 
     pdu_bytes = 131072
     tls = None
+    commitment = None
 
     def __init__(
         self, answer: str | tuple[int, int, int] = "ct", *, may_begin: bool = True, timeout_s: float = 30.0

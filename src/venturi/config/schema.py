@@ -68,7 +68,8 @@ class Limits(Model):
 class Retain(Model):
     """How long originals and history are kept."""
 
-    original: Literal["until-delivered"] = "until-delivered"
+    original: Literal["until-delivered", "until-committed"] = "until-delivered"
+    """Until-committed: and until a destination has it for good, with nothing lost (see ``commit``)."""
     after_s: Duration = Field(default=7 * 86400.0, alias="after")
     """How long after the last delivery the bytes stay, seconds."""
     rows_s: Duration = Field(default=400 * 86400.0, alias="rows")
@@ -95,6 +96,9 @@ class Node(Model):
     tls: Tls | None = None
     limits: Limits = Limits()
     retain: Retain = Retain()
+    commitment_s: Duration = Field(default=86400.0, alias="commitment", ge=1.0)
+    """How long storage commitment may take: until what is asked of us counts as failed where it is not safe by then,
+    and until a destination that has not answered is asked again."""
     receivers: Whole = Field(default=2, ge=1, le=64)
     workers: Whole = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
 
@@ -190,6 +194,8 @@ class FolderDestination(Pacing):
     """Of folders that are made."""
     min_free: Fraction = Field(default=0.0, ge=0.0, lt=1.0)
     """Fraction of space that must stay free, or else files wait."""
+    commit: Flag = True
+    """Whether a file there is stored for good: looked at again when somebody asks for storage commitment."""
     mount: PathOf | None = None
     """Where something must be mounted, or else files wait: an archive that is not there is not made anew here."""
 
@@ -203,6 +209,8 @@ class DicomDestination(Pacing):
     """The AE title we call ourselves; the node's first by default."""
     associations: Whole = Field(default=1, ge=1, le=32)
     """At once."""
+    commit: Flag = False
+    """Whether it is asked for storage commitment of what it took (PS3.4 J)."""
 
 
 class GroupDestination(Model):

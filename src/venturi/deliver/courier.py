@@ -35,6 +35,8 @@ KEEP_S = 1.0
 """How long an association is kept for more."""
 LEASED_S = 0.5
 """The shortest sleep, when what is due is in other hands."""
+COMMIT_AFTER_S = 5.0
+"""After a delivery, so that a study's are asked about together."""
 HOURS_S = 20.0
 """How often is looked whether its hours have begun."""
 
@@ -52,10 +54,12 @@ class Courier:
         backoff: Backoff | None = None,
         breaker: Breaker | None = None,
         hours: Callable[[], bool] = lambda: True,
+        commits: Callable[[str], bool] = lambda _: False,
     ) -> None:
         """``owner`` names the leases of this courier and must be its own; couriers of one destination share a breaker.
 
-        ``hours``: whether anything may be delivered now.
+        ``hours``: whether anything may be delivered now. ``commits``: whether it (or that member of a group) is to say
+        later that it has what it took for good.
         """
         self.name = name
         self._destination = destination
@@ -69,6 +73,7 @@ class Courier:
         self._rung = threading.Event()
         self._breaker = breaker if breaker is not None else Breaker(name, self._backoff)
         self._hours = hours
+        self._commits = commits
         self._thread = threading.Thread(target=self._run, name=f"courier {name}", daemon=True)
 
     def start(self) -> None:
@@ -232,9 +237,11 @@ class Courier:
                     break
                 refused_before += 1
         state = self._backoff.state(receipt.ending, receipt.status, refused_before)
-        due_at = 0.0
+        due_at, commit_due_at = 0.0, None
         if state is State.PENDING:
             due_at = now + self._backoff.delay_s(job.tries + 1, random.random())  # noqa: S311 - jitter
+        elif state is State.DELIVERED and self._commits(receipt.member):
+            commit_due_at = now + COMMIT_AFTER_S
         return Attempt(
             delivery=job.id,
             state=state,
@@ -244,6 +251,9 @@ class Courier:
             detail=receipt.detail,
             due_at=due_at,
             sent_original=receipt.sent_original,
+            member=receipt.member,
+            place=receipt.place,
+            commit_due_at=commit_due_at,
         )
 
 

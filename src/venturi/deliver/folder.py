@@ -11,7 +11,6 @@ read-only, not mounted) is LATER, with its words.
 """
 
 import errno
-import hashlib
 import os
 import threading
 import time
@@ -28,12 +27,12 @@ from venturi.dataset import part10
 from venturi.dataset.facts import FileHeader, read_header
 from venturi.deliver.pace import Pace
 from venturi.deliver.port import Ending, Parcel, Receipt
+from venturi.deliver.reread import CHUNK_BYTES, digest, holds
 from venturi.errors import Malformed, Permanent
 
 INCOMING = ".incoming"
 """Where files are written before they have their name; no template makes a name with a leading dot."""
 ABANDONED_AFTER_S = 3600.0
-CHUNK_BYTES = 1 << 20
 AT_ONCE = 4
 """Files written at once: the file system's journal commits what waits for it together."""
 
@@ -127,11 +126,12 @@ class Folder:
         self._pace.object()
         self._pace.bytes(parcel.outcome.size_bytes)
         began = time.monotonic()
-        ending, status, detail = self._store(parcel)
+        ending, status, detail, place = self._store(parcel)
         there = ending is not Ending.LATER
-        return Receipt(parcel.delivery, ending, status, detail, False, time.monotonic() - began, there)
+        took_s = time.monotonic() - began
+        return Receipt(parcel.delivery, ending, status, detail, duration_s=took_s, there=there, place=place)
 
-    def _store(self, parcel: Parcel) -> tuple[Ending, str, str]:
+    def _store(self, parcel: Parcel) -> tuple[Ending, str, str, str]:
         try:
             self._look()
             incoming = self._incoming()
@@ -148,12 +148,12 @@ class Folder:
                     with suppress(FileNotFoundError):
                         temporary.unlink()
         except (SourceDamaged, Malformed) as error:
-            return Ending.REFUSED, "damaged", str(error)
+            return Ending.REFUSED, "damaged", str(error), ""
         except NameTaken as error:
-            return Ending.REFUSED, "conflict", str(error)
+            return Ending.REFUSED, "conflict", str(error), ""
         except OSError as error:
-            return Ending.LATER, errno.errorcode.get(error.errno or 0, "OSError"), _words(error)
-        return Ending.DELIVERED, "", f"{where}{note}"
+            return Ending.LATER, errno.errorcode.get(error.errno or 0, "OSError"), _words(error), ""
+        return Ending.DELIVERED, "", f"{where}{note}", str(where)
 
     def _look(self) -> None:
         """Look whether anything may be written. Raises OSError."""
@@ -217,7 +217,7 @@ class Folder:
             if linked:
                 _sync_folder(final.parent)
                 return name, " (the name was taken by other bytes)" if attempt else ""
-            if _same(final, parcel):
+            if holds(final, parcel.outcome):
                 _sync_file(final)  # whoever wrote it may have died before it was safe
                 _sync_folder(final.parent)
                 return name, " (already there)"
@@ -261,8 +261,8 @@ def _write(
     try:
         _write_all(target, head)
         _copy(source, offset, target, outcome.size_bytes)
-        if _digest(target, len(head)) != outcome.sha256:
-            if _digest(source, offset) != outcome.sha256:
+        if digest(target, len(head)) != outcome.sha256:
+            if digest(source, offset) != outcome.sha256:
                 raise SourceDamaged(f"{parcel.instance.id}: the file in the spool has not the SHA-256 it had")
             raise OSError(errno.EIO, "what was written reads back differently")
         os.fchmod(target, mode)  # whatever the umask is
@@ -301,14 +301,6 @@ def _copy(source: int, offset: int, target: int, count: int) -> None:
             done += len(data)
 
 
-def _digest(descriptor: int, offset: int) -> str:
-    digest = hashlib.sha256()
-    while data := os.pread(descriptor, CHUNK_BYTES, offset):
-        digest.update(data)
-        offset += len(data)
-    return digest.hexdigest()
-
-
 def _link(temporary: Path, final: Path) -> bool:
     """Give the file its name without overwriting; False where the name is taken."""
     try:
@@ -336,20 +328,6 @@ def _receipt_of(path: Path) -> str:
         return ""
     ours = meta.private_creator == IMPLEMENTATION_CLASS_UID
     return meta.private_information.decode("ascii", "replace") if ours else ""
-
-
-def _same(path: Path, parcel: Parcel) -> bool:
-    """Whether a file holds the parcel's dataset in the parcel's syntax."""
-    try:
-        with path.open("rb") as file:
-            meta, offset = part10.read(file)
-            return (
-                meta.transfer_syntax == parcel.outcome.transfer_syntax
-                and os.fstat(file.fileno()).st_size - offset == parcel.outcome.size_bytes
-                and _digest(file.fileno(), offset) == parcel.outcome.sha256
-            )
-    except Malformed:
-        return False
 
 
 def _make_folders(folder: Path, mode: int) -> None:

@@ -109,7 +109,7 @@ class Group:
                 why = receipt.status
             else:
                 arrived = True
-            yield replace(receipt, detail=f"{name}: {receipt.detail}".rstrip(": "))
+            yield replace(receipt, member=name, detail=f"{name}: {receipt.detail}".rstrip(": "))
         if arrived:
             self._breakers[name].worked()
         elif why:

@@ -50,6 +50,10 @@ class Receipt:
     """In words, without PHI."""
     sent_original: bool = False
     duration_s: float = 0.0
+    member: str = ""
+    """Of a group: which one took it."""
+    place: str = ""
+    """Where it is in a folder, relative to that."""
     there: bool = True
     """Whether the destination was there at all; where it was not, another one of a group may be."""
 

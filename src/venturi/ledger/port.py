@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from venturi.ledger.commitment_port import COMMITTED, Commitment, Commitments, Copy, Kept, Uncommitted
 from venturi.model import Decision, Instance, Judgement, Lossy, OnFailure, Outcome, Reason, Target
+
+__all__ = [
+    "BY_HAND", "COMMITTED", "NOT_FAILURES", "Attempt", "Claim", "Commitment", "Commitments", "Copy", "DeliveryRow",
+    "Doorbell", "Entry", "Filter", "InstanceRow", "Job", "Kept", "Ledger", "Role", "State", "StudyRow", "Totals",
+    "Uncommitted", "Verb", "failed", "holds",
+]  # fmt: skip
 
 NOT_FAILURES = frozenset((Reason.ASKED, Reason.SAME_SYNTAX, Reason.NO_PIXEL_DATA, Reason.NO_SAVING))
 """Reasons that fulfil a rule: it asked for this, or for what is there already; there is no image to encode; or its
@@ -127,6 +134,12 @@ class Attempt:
     """For PENDING: not before."""
     sent_original: bool = False
     """The original went instead of the transcoded rendition, because the destination does not take the latter."""
+    member: str = ""
+    """Of a group: which one has it."""
+    place: str = ""
+    """Where it is in a folder, relative to that."""
+    commit_due_at: float | None = None
+    """When to ask the destination whether it has it for good; None: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +269,10 @@ class Totals:
 class Ledger(Protocol):
     """The facts. Safe to use from several threads and processes."""
 
+    @property
+    def commitments(self) -> Commitments:
+        """What is known of storage commitment."""
+
     def add(self, instances: Sequence[Instance]) -> int:
         """Record receipts, ignoring ids that are known; how many were new. Flags same UID with other bytes."""
 
@@ -343,8 +360,14 @@ class Ledger(Protocol):
     def hold_instance(self, instance_id: str, reason: str) -> None:
         """Set an instance aside for a person."""
 
-    def removable(self, settled_before: float, limit: int) -> list[tuple[Instance, list[Target]]]:
-        """Mark and return instances all of whose deliveries were done before then, with their transcoded targets."""
+    def removable(
+        self, settled_before: float, limit: int, *, committed: bool = False
+    ) -> list[tuple[Instance, list[Target]]]:
+        """Mark and return instances all of whose deliveries were done before then, with their transcoded targets.
+
+        None of which a destination is still asked whether it has it for good. ``committed``: and only such of which
+        one has said so, of a copy that has lost nothing; or whose deliveries a person or a route has given up.
+        """
 
     def gone(self, instance_ids: Sequence[str]) -> None:
         """Their bytes have been removed; the rows stay as history."""

@@ -60,6 +60,9 @@ _RECORD = (
         sent_original=sa.bindparam("to_sent_original"),
         due_at=sa.bindparam("to_due_at"),
         done_at=sa.bindparam("to_done_at"),
+        member=sa.bindparam("to_member"),
+        place=sa.bindparam("to_place"),
+        commit_due_at=sa.bindparam("to_commit_due_at"),
         tries=deliveries.c.tries + 1,
         lease_owner=None,
         lease_until=0.0,
@@ -152,6 +155,9 @@ def record(connection: sa.Connection, ended: Sequence[Attempt], owner: str) -> N
                 "to_sent_original": attempt.sent_original,
                 "to_due_at": attempt.due_at or attempt.at,
                 "to_done_at": attempt.at if attempt.state in _DONE else None,
+                "to_member": attempt.member,
+                "to_place": attempt.place,
+                "to_commit_due_at": attempt.commit_due_at,
             }
             for attempt in ended
         ],

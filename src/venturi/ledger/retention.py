@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from venturi.ledger import groups
+from venturi.ledger import commitments, groups
 from venturi.ledger.port import State
 from venturi.ledger.rows import chunks, to_instance, to_target
 from venturi.ledger.tables import attempts, deliveries, inline, instances, renditions
@@ -13,7 +13,7 @@ from venturi.model import Instance, Target
 
 
 def removable(
-    connection: sa.Connection, settled_before: float, limit: int
+    connection: sa.Connection, settled_before: float, limit: int, *, committed: bool
 ) -> list[tuple[Instance, list[Target]]]:
     """Mark and return what may go; see the port. What was marked before, and is not gone, comes first."""
     open_or_recent = sa.exists().where(
@@ -21,8 +21,18 @@ def removable(
         sa.or_(
             deliveries.c.state.in_([State.PENDING.value, State.HELD.value]),
             deliveries.c.done_at.is_(None),
+            sa.and_(deliveries.c.state == State.DELIVERED.value, deliveries.c.commit_due_at.is_not(None)),
             deliveries.c.done_at >= settled_before,
         ),
+    )
+    kept_for_good = sa.exists().where(
+        deliveries.c.instance_id == instances.c.id,
+        deliveries.c.state == State.COMMITTED.value,
+        renditions.c.id == deliveries.c.rendition_id,
+        sa.or_(renditions.c.lossy_sop_instance_uid.is_(None), deliveries.c.sent_original),
+    )
+    nowhere = ~sa.exists().where(
+        deliveries.c.instance_id == instances.c.id, deliveries.c.state != State.DROPPED.value
     )
     marked = (
         connection.execute(
@@ -42,6 +52,7 @@ def removable(
                 instances.c.decided_at < settled_before,
                 instances.c.held == "",
                 ~open_or_recent,
+                *((sa.or_(kept_for_good, nowhere),) if committed else ()),
             )
             .order_by(instances.c.decided_at)
             .limit(limit - len(marked))
@@ -75,6 +86,7 @@ def prune(connection: sa.Connection, gone_before: float, limit: int) -> int:
         .limit(limit)
     ).scalars()
     groups.forget(connection, gone_before)
+    commitments.forget(connection, gone_before)
     pruned = 0
     for ids in chunks(found):
         theirs = sa.select(deliveries.c.id).where(deliveries.c.instance_id.in_(ids))

@@ -9,6 +9,8 @@
     studies.py    studies, here
     groups.py     member_of, stick
 
+and ``commitments.py`` for what is known of storage commitment.
+
 Every method raises Temporary where the database is locked or full, Permanent where it is damaged.
 """
 
@@ -18,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from venturi.ledger import groups, intake, lists, queue, retention, studies, verbs, work
+from venturi.ledger.commitments import SqlCommitments
 from venturi.ledger.database import Database, open_database
 from venturi.ledger.port import (
     Attempt,
@@ -50,6 +53,8 @@ class SqlLedger:
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._clock = clock
+        self.commitments = SqlCommitments(database, clock)
+        """What is known of storage commitment."""
 
     def add(self, instances: Sequence[Instance]) -> int:
         """Record receipts; see the port."""
@@ -198,10 +203,12 @@ class SqlLedger:
         with self._database.write() as connection:
             intake.hold(connection, instance_id, reason)
 
-    def removable(self, settled_before: float, limit: int) -> list[tuple[Instance, list[Target]]]:
+    def removable(
+        self, settled_before: float, limit: int, *, committed: bool = False
+    ) -> list[tuple[Instance, list[Target]]]:
         """Mark and return what may go; see the port."""
         with self._database.write() as connection:
-            return retention.removable(connection, settled_before, limit)
+            return retention.removable(connection, settled_before, limit, committed=committed)
 
     def gone(self, instance_ids: Sequence[str]) -> None:
         """Note that bytes are no longer here; see the port."""

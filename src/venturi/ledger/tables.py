@@ -9,7 +9,7 @@ import re
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0005")
 """Every schema this version can find, oldest first; the last is the one it works with."""
 
 metadata = sa.MetaData()
@@ -137,10 +137,18 @@ deliveries = sa.Table(
     sa.Column("done_at", sa.Double),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", sa.Double, nullable=False),
+    sa.Column("member", sa.Text, nullable=False, server_default=""),  # of a group: which one has it
+    sa.Column("place", NetworkText, nullable=False, server_default=""),  # in a folder
+    sa.Column("commit_due_at", sa.Double),  # NULL: nobody is asked whether it is stored for good
     sa.Index("deliveries_by_instance", "instance_id"),
     _partial("deliveries_due", "destination", "due_at", "id", where="state = 'pending'"),
     _partial("deliveries_held", "destination", where="state = 'held'"),
     sa.Index("deliveries_by_state", "destination", "state"),
+    _partial(
+        "deliveries_uncommitted",
+        *("destination", "commit_due_at"),
+        where="state = 'delivered' AND commit_due_at IS NOT NULL",
+    ),
     _partial("deliveries_leased", "lease_owner", where="lease_owner IS NOT NULL"),
     _partial("deliveries_lease_ends", "destination", "lease_until", where="lease_owner IS NOT NULL"),
     sqlite_autoincrement=True,  # an id once shown to a person never means another delivery
@@ -170,6 +178,44 @@ memberships = sa.Table(
     sa.Column("member", sa.Text, nullable=False),
     sa.Column("at", sa.Double, nullable=False),
     sa.Index("memberships_by_age", "at"),
+)
+
+commitments = sa.Table(
+    "commitments",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("transaction_uid", NetworkText, nullable=False),
+    sa.Column("destination", sa.Text, nullable=False),  # asked by us; empty: we were asked
+    sa.Column("peer", NetworkText, nullable=False),
+    sa.Column("calling_ae", NetworkText, nullable=False),
+    sa.Column("called_ae", NetworkText, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # open, answered, reported; asked, done, expired, refused
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("due_at", sa.Double),  # open: judged again; answered: told again; NULL: when the peer is here
+    sa.Column("answered_at", sa.Double),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("detail", NetworkText, nullable=False),
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("lease_until", sa.Double, nullable=False),
+    sa.Index("commitments_by_transaction", "transaction_uid"),
+    sa.Index("commitments_by_age", "at"),
+    _partial("commitments_to_judge", "due_at", where="state = 'open'"),
+    _partial("commitments_leased", "lease_owner", where="lease_owner IS NOT NULL"),
+    _partial("commitments_to_tell", "peer", where="state = 'answered'"),
+    sqlite_autoincrement=True,
+)
+
+commitment_items = sa.Table(
+    "commitment_items",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("commitment_id", sa.Integer, sa.ForeignKey("commitments.id"), nullable=False),
+    sa.Column("sop_class_uid", NetworkText, nullable=False),
+    sa.Column("sop_instance_uid", NetworkText, nullable=False),
+    sa.Column("delivery_id", sa.Integer),  # which we ask about; it may be forgotten before
+    sa.Column("reason", sa.Integer),  # NULL: not certain yet; 0: committed; else the Failure Reason
+    sa.Index("commitment_items_by_commitment", "commitment_id"),
 )
 
 journal = sa.Table(

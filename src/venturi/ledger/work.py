@@ -6,11 +6,14 @@ import sqlalchemy as sa
 
 from venturi.ledger.port import BY_HAND, State, failed, holds
 from venturi.ledger.rows import rendition_values
-from venturi.ledger.tables import deliveries, inline, instances, renditions
+from venturi.ledger.tables import commitments, deliveries, inline, instances, renditions
 from venturi.model import Decision, Judgement, Outcome
 
 LONGEST_S = 86400.0
 """No lease and no wait for the next try is as long: a time further ahead was set by a clock that was wrong."""
+
+_LEASED = (instances, deliveries, commitments)
+"""What somebody may work on."""
 
 _MINE = (
     sa.select(instances.c.id)
@@ -49,14 +52,14 @@ _INSERT_DELIVERY = deliveries.insert()
 
 def renew(connection: sa.Connection, owner: str, until: float) -> None:
     """Extend an owner's leases; see the port."""
-    for table in (instances, deliveries):
+    for table in _LEASED:
         connection.execute(table.update().where(table.c.lease_owner == owner).values(lease_until=until))
 
 
 def release(connection: sa.Connection, owner: str) -> int:
     """Free the leases of all whose names begin with ``owner``; see the port."""
     freed = 0
-    for table in (instances, deliveries):
+    for table in _LEASED:
         # a range instead of LIKE, which ignores case in SQLite and would not use the index
         begins = sa.and_(table.c.lease_owner >= owner, table.c.lease_owner < owner + "\U0010ffff")
         freed += connection.execute(
@@ -81,7 +84,7 @@ def rewind(connection: sa.Connection, now: float) -> int:
 
 def owners(connection: sa.Connection) -> list[str]:
     """Name everybody who holds a lease; see the port."""
-    held = [sa.select(t.c.lease_owner).where(t.c.lease_owner.is_not(None)) for t in (instances, deliveries)]
+    held = [sa.select(t.c.lease_owner).where(t.c.lease_owner.is_not(None)) for t in _LEASED]
     return sorted(connection.execute(sa.union(*held)).scalars())
 
 

@@ -19,6 +19,7 @@ from venturi.dataset.uids import printable
 from venturi.errors import Malformed
 from venturi.log import get_logger
 from venturi.receive.admission import Admitted
+from venturi.receive.commitment import CommitmentHandler, Conversation, Partner
 from venturi.receive.messages import Caller, Messages
 from venturi.receive.negotiation import negotiate, unsuitable
 from venturi.receive.p_data import PData
@@ -61,6 +62,8 @@ class Host(Protocol):
     """For each phase."""
     tls: ssl.SSLContext | None
     """With which peers must speak TLS."""
+    commitment: CommitmentHandler | None
+    """Who takes requests for storage commitment, and reports."""
 
     def admit(self, association: "Association") -> Admitted | tuple[int, int, int]:
         """Let it in, or say with which result, source and diagnostic it is rejected."""
@@ -218,6 +221,13 @@ class Association(threading.Thread):
         except (BlockingIOError, TimeoutError):
             if self._asked_to_abort and self._state is State.ESTABLISHED:
                 self._act(Event.ABORT_ASKED)
+            elif (
+                self._messages is not None
+                and not self._rest
+                and self._between_pdus()
+                and self._messages.look()
+            ):
+                self._until = time.monotonic() + self._host.timeout_s
             self._look_at_deadline()
             return
         except OSError:  # reset by the peer, or what it sent is no TLS
@@ -364,7 +374,13 @@ class Association(threading.Thread):
         self.peer = admitted.peer
         contexts, accepted = negotiate(request, self._host.pdu_bytes, admitted.accept)
         caller = Caller(self.calling_ae, self.called_ae, self.peer, self.address)
-        self._messages = Messages(self._host.handler, caller, contexts, self._host.may_begin, self._send)
+        conversation = None
+        if self._host.commitment is not None:
+            partner = Partner(self.peer, self.calling_ae, self.called_ae)
+            conversation = Conversation(self._host.commitment, partner, request.user.most_bytes)
+        self._messages = Messages(
+            self._host.handler, caller, contexts, self._host.may_begin, self._send, conversation
+        )
         self._data = PData(self._messages)
         self._state = State.ESTABLISHED
         self._send(accepted)

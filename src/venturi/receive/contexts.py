@@ -15,11 +15,10 @@ from venturi.dataset.syntaxes import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     lookup,
 )
-from venturi.upper_layer.command import VERIFICATION
+from venturi.upper_layer.command import COMMITMENT_PUSH, VERIFICATION
 
+_PLAIN = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 STORAGE_COMMITMENT = "1.2.840.10008.1.20."
-COMMITMENT_PUSH = "1.2.840.10008.1.20.1"
-"""Storage Commitment Push Model (PS3.4 Annex J)."""
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 """Media Storage Directory Storage: a DICOMDIR is never sent by C-STORE (PS3.4 Table B.5-1 lacks it)."""
 
@@ -47,8 +46,7 @@ def choose(abstract_syntax: str, proposed: Sequence[str], accept: Accept = Accep
     before implicit VR little endian, because implicit loses the VRs of private elements; then big endian and deflated.
     """
     if abstract_syntax in (VERIFICATION, COMMITMENT_PUSH):
-        native = [uid for uid in proposed if lookup(uid).native]
-        return min(native, key=_rank, default=None)
+        return min((uid for uid in proposed if uid in _PLAIN), key=_rank, default=None)
     if not welcome(abstract_syntax, accept):
         return None
     if order := accept.transfer_syntaxes:

@@ -23,6 +23,7 @@ from venturi.receive.admission import (
     Refused,
 )
 from venturi.receive.association import Association
+from venturi.receive.commitment import CommitmentHandler
 from venturi.receive.port import StoreHandler
 from venturi.receive.seats import Seats
 from venturi.upper_layer.tls import acceptor
@@ -70,8 +71,9 @@ class Receiver:
         node: Node,
         stop: threading.Event,
         seats: Seats,
+        commitment: CommitmentHandler | None = None,
     ) -> None:
-        self.handler = handler
+        self.handler, self.commitment = handler, commitment
         self.pdu_bytes, self.timeout_s = node.limits.pdu_bytes, node.limits.timeout_s
         self.tls = acceptor(node.tls) if node.tls is not None else None
         self._admission, self._seats = admission, seats
@@ -257,8 +259,9 @@ def serve(
     stop: threading.Event,
     seats: Seats | None = None,
     drain_s: float = 20.0,
+    commitment: CommitmentHandler | None = None,
 ) -> None:
-    """Serve Storage and Verification on a bound socket until ``stop`` is set and all associations have ended.
+    """Serve Storage, Verification and (if anybody takes that) Storage Commitment on a bound socket until ``stop`` is set and all associations have ended.
 
     ``seats`` counts the node's associations over its processes; by default this process has all of
     ``node.limits.associations`` for itself. After the stop no new object is begun, each association ends
@@ -267,4 +270,4 @@ def serve(
     """
     sys.setswitchinterval(SWITCH_S)
     own = seats if seats is not None else Seats(None, node.limits.associations)
-    Receiver(sock, handler, admission, node, stop, own).run(drain_s)
+    Receiver(sock, handler, admission, node, stop, own, commitment).run(drain_s)

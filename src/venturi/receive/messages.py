@@ -11,17 +11,26 @@ from dataclasses import dataclass
 
 from venturi.dataset.uids import tolerable_uid
 from venturi.errors import Malformed
-from venturi.receive.contexts import COMMITMENT_PUSH, is_storage
+from venturi.receive.commitment import Conversation
+from venturi.receive.contexts import is_storage
 from venturi.receive.negotiation import Context
 from venturi.receive.port import Store, StoreHandler, StoreRequest
 from venturi.upper_layer import command
 
 COMMAND_BYTES = 65536
 """The largest command set."""
-REQUEST_BYTES, OBJECT_BYTES = 1 << 22, 1 << 30
-"""Of the dataset of a request, and of an object, that is not taken."""
+OBJECT_BYTES = 1 << 30
+"""Of an object that is not taken."""
 PROCESSING_FAILURE, SOP_CLASS_NOT_SUPPORTED = 0x0110, 0x0122
 """PS3.7 Annex C."""
+
+
+_ANSWERS = {
+    command.C_STORE_RQ: command.C_STORE_RSP,
+    command.N_ACTION_RQ: command.N_ACTION_RSP,
+    command.N_EVENT_REPORT_RQ: command.N_EVENT_REPORT_RSP,
+}
+"""Requests that may have a dataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,7 @@ class _Declined:
 
 @dataclass(slots=True)
 class _Arriving:
-    """A C-STORE or N-ACTION from its command to its answer."""
+    """A request with a dataset from its command to its answer."""
 
     answer: int
     """Its command field."""
@@ -76,13 +85,18 @@ class Messages:
         contexts: Mapping[int, Context],
         may_begin: Callable[[], bool],
         answer: Callable[[bytes], None],
+        conversation: Conversation | None = None,
     ) -> None:
-        """``may_begin``: whether another object may be begun now. ``answer`` sends a P-DATA-TF PDU."""
+        """``may_begin``: whether another object may be begun now. ``answer`` sends a P-DATA-TF PDU.
+
+        ``conversation`` is about storage commitment; without it, nothing is promised.
+        """
         self._handler = handler
         self._caller = caller
         self._contexts = contexts
         self._may_begin = may_begin
         self._answer = answer
+        self._conversation = conversation
         self._command = bytearray()
         self._context_id = 0
         """Of the message that is arriving."""
@@ -124,7 +138,7 @@ class Messages:
         found = command.parse(whole)
         field = command.number(found, command.FIELD)
         has_dataset = command.number(found, command.DATASET_TYPE) != command.NO_DATASET
-        if field in (command.C_STORE_RQ, command.N_ACTION_RQ):
+        if field in _ANSWERS:
             self._arriving = self._begin(found, field)
             if not has_dataset:
                 self.end_dataset()
@@ -133,6 +147,8 @@ class Messages:
                 raise Malformed("a C-ECHO-RQ on a presentation context that is not for Verification")
             response = command.echo_response(command.number(found, command.MESSAGE_ID))
             self._answer(command.p_data_tf(self._context_id, response))
+        elif field == command.N_EVENT_REPORT_RSP and self._conversation and not has_dataset:
+            self._conversation.answered(found)
         elif field != command.C_CANCEL_RQ:  # there is nothing that could be cancelled
             raise Malformed(f"the command {field:04X} is not served here")
 
@@ -154,7 +170,20 @@ class Messages:
         arriving, self._arriving = self._arriving, None
         if arriving is not None:
             arriving.store.abandon()
+        if self._conversation is not None:
+            self._conversation.end()
         return arriving is not None
+
+    def look(self) -> bool:
+        """Nothing has come for a moment: tell the peer what it waits for; whether it may go on waiting."""
+        if self._conversation is None or self._arriving is not None or self._command or not self._may_begin():
+            return False
+        for context_id, context in self._contexts.items():
+            if context.abstract_syntax == command.COMMITMENT_PUSH:
+                if said := self._conversation.tell(context_id, context.transfer_syntax):
+                    self._answer(said)
+                break
+        return self._conversation.waits()
 
     def _begin(self, found: dict[int, bytes], field: int) -> _Arriving:
         context = self._contexts.get(self._context_id)
@@ -163,17 +192,18 @@ class Messages:
         if not self._may_begin():
             raise Malformed("this receiver is stopping")
         message_id = command.number(found, command.MESSAGE_ID)
-        if field == command.N_ACTION_RQ:
-            if context.abstract_syntax != COMMITMENT_PUSH:
-                raise Malformed("an N-ACTION-RQ on a presentation context that is not for Storage Commitment")
-            sop_class = command.uid(found, command.REQUESTED_SOP_CLASS)
-            sop_instance = command.uid(found, command.REQUESTED_SOP_INSTANCE)
-            declined = _Declined(PROCESSING_FAILURE, REQUEST_BYTES)  # nothing is promised that is not kept
-            return _Arriving(
-                command.N_ACTION_RSP, message_id, self._context_id, sop_class, sop_instance, declined
-            )
-        sop_class = command.uid(found, command.SOP_CLASS)
-        sop_instance = command.uid(found, command.SOP_INSTANCE)
+        requested = field == command.N_ACTION_RQ
+        sop_class = command.uid(found, command.REQUESTED_SOP_CLASS if requested else command.SOP_CLASS)
+        sop_instance = command.uid(
+            found, command.REQUESTED_SOP_INSTANCE if requested else command.SOP_INSTANCE
+        )
+        if field != command.C_STORE_RQ:
+            if context.abstract_syntax != command.COMMITMENT_PUSH:
+                raise Malformed(f"the command {field:04X} on a presentation context that is not for it")
+            taken: Store = _Declined(PROCESSING_FAILURE, OBJECT_BYTES)
+            if self._conversation is not None:
+                taken = self._conversation.begin(found, field, context.transfer_syntax)
+            return _Arriving(_ANSWERS[field], message_id, self._context_id, sop_class, sop_instance, taken)
         self._idle_since = None
         store: Store = _Declined(SOP_CLASS_NOT_SUPPORTED, OBJECT_BYTES)
         if is_storage(context.abstract_syntax):

@@ -1,6 +1,7 @@
 """What an association request is answered: a pure function of the request, and of who was let in.
 
-Any number of storage contexts, one operation at a time, and we are the SCP: who asks to be one is told no. Extended
+Any number of storage contexts, one operation at a time, and we are the SCP: who asks to be one is told no, but for
+Storage Commitment, where the SCP that we have asked calls us with its answer. Extended
 negotiation of a storage class is answered (PS3.4 B.3.1): all attributes are kept, nothing is coerced, nothing is
 promised of signatures. User identity is taken and not looked at, or required: who may send is decided by AE title, host
 and certificate.
@@ -11,9 +12,9 @@ from dataclasses import dataclass
 from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from venturi.config.schema import Accept
 from venturi.dataset.syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
-from venturi.receive.contexts import COMMITMENT_PUSH, choose, is_storage, welcome
+from venturi.receive.contexts import choose, is_storage, welcome
 from venturi.upper_layer import pdu
-from venturi.upper_layer.command import VERIFICATION
+from venturi.upper_layer.command import COMMITMENT_PUSH, VERIFICATION
 
 STORAGE_INFORMATION = bytes((2, 0, 0, 0, 0, 0))
 """Level of support 2 (full), of digital signatures 0 (unspecified), element coercion 0 (none)."""
@@ -69,7 +70,11 @@ def negotiate(
         most_bytes=pdu_bytes,
         implementation_class=IMPLEMENTATION_CLASS_UID,
         implementation_version=IMPLEMENTATION_VERSION_NAME,
-        roles=tuple((uid, scu & 1, 0) for uid, scu, _ in request.user.roles if uid.rstrip(b"\0") in classes),
+        roles=tuple(
+            (uid, scu & 1, scp & 1 if uid.rstrip(b"\0") == COMMITMENT_PUSH.encode() else 0)
+            for uid, scu, scp in request.user.roles
+            if uid.rstrip(b"\0") in classes
+        ),
         extended=tuple(
             (uid, STORAGE_INFORMATION)
             for uid, _ in request.user.extended

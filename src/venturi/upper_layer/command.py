@@ -1,4 +1,4 @@
-"""Command sets by hand: those of Storage, Verification and Storage Commitment (PS3.7 6.3, 9.3.1, 9.3.5, 10.3.4, E.1).
+"""Command sets by hand: Storage, Verification and Storage Commitment (PS3.7 6.3, 9.3.1, 9.3.5, 10.3.1, 10.3.4, E.1).
 
 A command set is in implicit VR little endian, all of group 0000. pynetdicom reads and writes one as a pydicom
 dataset, which costs more than everything else that is done about a small image.
@@ -11,12 +11,20 @@ from venturi.upper_layer import pdu
 
 VERIFICATION = "1.2.840.10008.1.1"
 """The SOP class of a C-ECHO (PS3.4 A.4)."""
+COMMITMENT_PUSH = "1.2.840.10008.1.20.1"
+"""Storage Commitment Push Model (PS3.4 J.3)."""
+COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
+"""Its well-known SOP instance (PS3.4 J.3.5)."""
+REQUEST_COMMITMENT, ALL_COMMITTED, SOME_FAILED = 1, 1, 2
+"""Action Type ID, and Event Type IDs (PS3.4 J.3.2, J.3.3)."""
 
 SOP_CLASS, FIELD, MESSAGE_ID, RESPONDED_TO = 0x0002, 0x0100, 0x0110, 0x0120
 DATASET_TYPE, STATUS, SOP_INSTANCE = 0x0800, 0x0900, 0x1000
 REQUESTED_SOP_CLASS, REQUESTED_SOP_INSTANCE = 0x0003, 0x1001
 C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_ECHO_RSP, C_CANCEL_RQ = 0x0001, 0x8001, 0x0030, 0x8030, 0x0FFF
 N_ACTION_RQ, N_ACTION_RSP = 0x0130, 0x8130
+N_EVENT_REPORT_RQ, N_EVENT_REPORT_RSP = 0x0100, 0x8100
+EVENT_TYPE, ACTION_TYPE = 0x1002, 0x1008
 PRIORITY, ERROR_COMMENT = 0x0700, 0x0902
 A_DATASET, NO_DATASET = 0x0001, 0x0101
 """Command Data Set Type (0000,0800) where a dataset follows, and where none does."""
@@ -55,7 +63,7 @@ def uid(command: dict[int, bytes], element: int) -> str:
 
 
 def response(field: int, message_id: int, status: int, sop_class: str, sop_instance: str) -> bytes:
-    """Make a C-STORE-RSP or N-ACTION-RSP (PS3.7 9.3.1.2, 10.3.4.2). UIDs are ASCII; empty ones are left out."""
+    """Make a response that has no dataset (PS3.7 9.3.1.2, 10.3.1.2, 10.3.4.2). UIDs are ASCII; empty ones are left out."""
     return _set(_response(sop_class, field, message_id, status) + _text(SOP_INSTANCE, sop_instance))
 
 
@@ -86,6 +94,38 @@ def echo_response(message_id: int) -> bytes:
     return _set(_response(VERIFICATION, C_ECHO_RSP, message_id, 0))
 
 
+def action_request(message_id: int) -> bytes:
+    """Make an N-ACTION-RQ that asks for storage commitment (PS3.7 10.3.4.1)."""
+    return _set(
+        b"".join(
+            (
+                _text(REQUESTED_SOP_CLASS, COMMITMENT_PUSH),
+                _short(FIELD, N_ACTION_RQ),
+                _short(MESSAGE_ID, message_id),
+                _short(DATASET_TYPE, A_DATASET),
+                _text(REQUESTED_SOP_INSTANCE, COMMITMENT_INSTANCE),
+                _short(ACTION_TYPE, REQUEST_COMMITMENT),
+            )
+        )
+    )
+
+
+def event_report_request(message_id: int, event_type: int) -> bytes:
+    """Make an N-EVENT-REPORT-RQ that says what became of a request for storage commitment (PS3.7 10.3.1.1)."""
+    return _set(
+        b"".join(
+            (
+                _text(SOP_CLASS, COMMITMENT_PUSH),
+                _short(FIELD, N_EVENT_REPORT_RQ),
+                _short(MESSAGE_ID, message_id),
+                _short(DATASET_TYPE, A_DATASET),
+                _text(SOP_INSTANCE, COMMITMENT_INSTANCE),
+                _short(EVENT_TYPE, event_type),
+            )
+        )
+    )
+
+
 def _response(sop_class: str, field: int, message_id: int, status: int) -> bytes:
     return b"".join(
         (
@@ -106,6 +146,20 @@ def _set(elements: bytes) -> bytes:
 def p_data_tf(context_id: int, command: bytes) -> bytes:
     """Put a command set that fits one fragment into its PDU (PS3.8 9.3.5)."""
     return pdu.fragment(context_id, len(command), of_command=True, last=True) + command
+
+
+def message(context_id: int, command: bytes, dataset: bytes, most_bytes: int) -> bytes:
+    """Put a command set and a small dataset into P-DATA-TF PDUs (PS3.8 9.3.5).
+
+    ``most_bytes``: of the longest that the peer takes; 0: any.
+    """
+    size = max(2, ((most_bytes or 1 << 17) - pdu.VALUE.size) & ~1)
+    parts = [p_data_tf(context_id, command)]
+    for at in range(0, len(dataset), size):
+        piece = dataset[at : at + size]
+        last = at + size >= len(dataset)
+        parts.append(pdu.fragment(context_id, len(piece), of_command=False, last=last) + piece)
+    return b"".join(parts)
 
 
 def _short(element: int, value: int) -> bytes:

@@ -1,0 +1,407 @@
+"""Storage commitment in the ledger: see ``commitment_port``."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from venturi.ledger.commitment_port import COMMITTED, Commitment, Copy, Kept, Uncommitted
+from venturi.ledger.database import Database
+from venturi.ledger.port import State
+from venturi.ledger.rows import JOB_COLUMNS, chunks, to_instance, to_outcome
+from venturi.ledger.tables import (
+    attempts,
+    commitment_items,
+    commitments,
+    deliveries,
+    inline,
+    instances,
+    renditions,
+)
+from venturi.model import CommitmentRequest, CommitmentResult, Reference
+
+FAILURES = 3
+"""So often a destination may say that it does not have what was delivered, before a person is to look."""
+_SAYS = "commit-"
+"""How the status of such an answer begins; its Failure Reason follows."""
+_NOT_FOUND = "not-found"
+
+_open = commitments.c.state == inline("open")
+_answered = commitments.c.state == inline("answered")
+_delivered = deliveries.c.state == inline(State.DELIVERED.value)
+_due = sa.and_(_delivered, deliveries.c.commit_due_at.is_not(None))
+_COPY = (
+    *JOB_COLUMNS,
+    *(deliveries.c[name] for name in ("member", "place", "sent_original")),
+    *(deliveries.c.state.label("delivery_state"), instances.c.state.label("instance_state")),
+    *(instances.c.held, instances.c.conflict),
+)
+_DELIVERED = deliveries.join(instances).join(renditions, renditions.c.id == deliveries.c.rendition_id)
+
+
+class SqlCommitments:
+    """See ``venturi.ledger.commitment_port.Commitments`` for what each method does."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database, self._clock = database, clock
+
+    # --- asked of us -------------------------------------------------------------------------------------------------
+
+    def requested(
+        self, request: CommitmentRequest, peer: str, calling_ae: str, called_ae: str, until: float
+    ) -> bool:
+        """Record what a peer asks; see the port."""
+        now = self._clock()
+        with self._database.write() as connection:
+            same = sa.and_(
+                commitments.c.transaction_uid == request.transaction_uid,
+                commitments.c.destination == "",
+                commitments.c.peer == peer,
+                commitments.c.calling_ae == calling_ae,
+                sa.or_(_open, _answered),
+            )
+            for known in _whole(connection, same, 1):
+                return {each for _, each, _ in known.references} == set(request.references)
+            row = {"peer": peer, "calling_ae": calling_ae, "called_ae": called_ae, "until": until}
+            _insert(
+                connection, request, {**row, "destination": "", "state": "open", "at": now, "due_at": now}
+            )
+        return True
+
+    def to_judge(self, limit: int) -> list[Commitment]:
+        """Find what is to be judged; see the port."""
+        with self._database.read() as connection:
+            return _whole(connection, sa.and_(_open, commitments.c.due_at <= self._clock()), limit)
+
+    def kept(self, sop_instance_uid: str) -> list[Kept]:
+        """Find every receipt of an instance; see the port."""
+        of_it = instances.c.sop_instance_uid == sop_instance_uid
+        with self._database.read() as connection:
+            receipts = (
+                connection.execute(sa.select(instances).where(of_it).order_by(instances.c.id))
+                .mappings()
+                .all()
+            )
+            copies: dict[str, list[Copy]] = defaultdict(list)
+            for row in connection.execute(sa.select(*_COPY).select_from(_DELIVERED).where(of_it)).mappings():
+                copies[row["instance_id"]].append(_copy(row))
+        return [
+            Kept(to_instance(row), row["state"], row["held"], row["conflict"], tuple(copies[row["id"]]))
+            for row in receipts
+        ]
+
+    def judged(self, commitment: int, reasons: Mapping[int, int], due_at: float) -> bool:
+        """Record Failure Reasons; see the port."""
+        with self._database.write() as connection:
+            if reasons:
+                connection.execute(
+                    commitment_items.update()
+                    .where(commitment_items.c.id == sa.bindparam("of"))
+                    .values(reason=sa.bindparam("why")),
+                    [{"of": number, "why": reason} for number, reason in reasons.items()],
+                )
+            left = connection.execute(
+                sa.select(sa.func.count()).where(
+                    commitment_items.c.commitment_id == commitment, commitment_items.c.reason.is_(None)
+                )
+            ).scalar_one()
+            now = self._clock()
+            answered = {"state": "answered", "answered_at": now, "due_at": now}
+            connection.execute(
+                commitments.update()
+                .where(commitments.c.id == commitment, _open)
+                .values({"due_at": due_at} if left else answered)
+            )
+            return not left
+
+    def claim_report(self, peer: str, calling_ae: str, owner: str, lease_s: float) -> Commitment | None:
+        """Claim what a peer is to be told that is here; see the port. Most looks find nothing, and lock nothing."""
+        theirs = sa.and_(commitments.c.peer == peer, commitments.c.calling_ae == calling_ae)
+        found = self._claim(sa.and_(_answered, theirs), owner, lease_s, 1)
+        return found[0] if found else None
+
+    def claim_reports(self, owner: str, answered_before: float, lease_s: float) -> list[Commitment]:
+        """Claim what peers are to be told; see the port."""
+        due = sa.and_(
+            _answered,
+            commitments.c.due_at <= self._clock(),
+            commitments.c.answered_at <= answered_before,
+        )
+        oldest = (
+            sa.select(sa.func.min(commitments.c.id))
+            .where(due, self._free())
+            .group_by(commitments.c.peer, commitments.c.calling_ae)
+        )
+        return self._claim(sa.and_(due, commitments.c.id.in_(oldest)), owner, lease_s, -1)
+
+    def told(self, commitment: int, owner: str, failure: str = "", due_at: float | None = None) -> None:
+        """Record whether a peer has been told; see the port."""
+        done = {"state": "reported", "detail": ""} if not failure else {"detail": failure, "due_at": due_at}
+        with self._database.write() as connection:
+            connection.execute(
+                commitments.update()
+                .where(commitments.c.id == commitment, commitments.c.lease_owner == owner)
+                .values(**done, tries=commitments.c.tries + 1, lease_owner=None, lease_until=0.0)
+            )
+
+    def _free(self) -> sa.ColumnElement[bool]:
+        return commitments.c.lease_until <= self._clock()
+
+    def _claim(
+        self, which: sa.ColumnElement[bool], owner: str, lease_s: float, limit: int
+    ) -> list[Commitment]:
+        wanted = sa.and_(which, self._free())
+        with self._database.read() as connection:
+            if connection.execute(sa.select(commitments.c.id).where(wanted).limit(1)).first() is None:
+                return []
+        with self._database.write() as connection:
+            found = _whole(connection, wanted, limit)
+            connection.execute(
+                commitments.update()
+                .where(commitments.c.id.in_([each.id for each in found]))
+                .values(lease_owner=owner, lease_until=self._clock() + lease_s)
+            )
+            return found
+
+    # --- asked by us -------------------------------------------------------------------------------------------------
+
+    def uncommitted(self, destination: str, limit: int) -> list[Uncommitted]:
+        """Find what is to be asked about; see the port."""
+        query = (
+            sa.select(*_COPY)
+            .select_from(_DELIVERED)
+            .where(
+                _due,
+                deliveries.c.destination == destination,
+                deliveries.c.commit_due_at <= self._clock(),
+            )
+            .order_by(deliveries.c.commit_due_at, deliveries.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [_uncommitted(row) for row in rows]
+
+    def next_uncommitted(self, destination: str) -> float | None:
+        """Say when there is something to ask about; see the port."""
+        query = sa.select(sa.func.min(deliveries.c.commit_due_at)).where(
+            _due, deliveries.c.destination == destination
+        )
+        with self._database.read() as connection:
+            return connection.execute(query).scalar()
+
+    def asked(
+        self, request: CommitmentRequest, destination: str, peer: str, numbers: Sequence[int], until: float
+    ) -> int:
+        """Record what is asked; see the port."""
+        row = {"destination": destination, "peer": peer, "calling_ae": "", "called_ae": "", "until": until}
+        with self._database.write() as connection:
+            for ids in chunks(map(str, numbers)):
+                connection.execute(
+                    deliveries.update()
+                    .where(deliveries.c.id.in_([int(each) for each in ids]))
+                    .values(commit_due_at=until)
+                )
+            return _insert(
+                connection, request, {**row, "state": "asked", "at": self._clock(), "due_at": None}, numbers
+            )
+
+    def refused(self, commitment: int, detail: str, due_at: float) -> None:
+        """Record that a request was not taken; see the port."""
+        theirs = sa.select(commitment_items.c.delivery_id).where(
+            commitment_items.c.commitment_id == commitment
+        )
+        with self._database.write() as connection:
+            connection.execute(
+                commitments.update()
+                .where(commitments.c.id == commitment)
+                .values(state="refused", detail=detail)
+            )
+            connection.execute(
+                deliveries.update().where(_due, deliveries.c.id.in_(theirs)).values(commit_due_at=due_at)
+            )
+
+    def reported(self, result: CommitmentResult, peer: str, retry_at: float) -> int | None:
+        """Record what a peer reports; see the port. What it does not mention failed, for it promised nothing."""
+        reasons = {reference.sop_instance_uid: COMMITTED for reference in result.committed}
+        reasons |= {reference.sop_instance_uid: reason or 0x0110 for reference, reason in result.failed}
+        ours = sa.and_(
+            commitments.c.transaction_uid == result.transaction_uid,
+            commitments.c.destination != "",
+            commitments.c.peer == peer,
+        )
+        with self._database.write() as connection:
+            number = connection.execute(
+                sa.select(commitments.c.id).where(ours).order_by(commitments.c.id.desc()).limit(1)
+            ).scalar()
+            if number is None:
+                return None
+            items = connection.execute(
+                sa.select(commitment_items).where(commitment_items.c.commitment_id == number)
+            ).all()
+            for item in items:
+                reason = reasons.get(item.sop_instance_uid, 0x0110)
+                connection.execute(
+                    commitment_items.update().where(commitment_items.c.id == item.id).values(reason=reason)
+                )
+                why = f"{_SAYS}{reason:04X}" if reason else ""
+                self._end(connection, item.delivery_id, why, retry_at)
+            connection.execute(commitments.update().where(commitments.c.id == number).values(state="done"))
+            return len(items)
+
+    def verified(self, ended: Mapping[int, str], retry_at: float) -> None:
+        """Record what looking found; see the port."""
+        with self._database.write() as connection:
+            for number, why in ended.items():
+                self._end(connection, number, f"{_SAYS}{_NOT_FOUND}" if why else "", retry_at, why)
+
+    def not_wanted(self, numbers: Sequence[int]) -> None:
+        """Forget that somebody was to be asked; see the port."""
+        with self._database.write() as connection:
+            connection.execute(
+                deliveries.update().where(deliveries.c.id.in_(numbers)).values(commit_due_at=None)
+            )
+
+    def want(self, destination: str) -> int:
+        """Have older deliveries be asked about; see the port."""
+        here = sa.select(instances.c.id).where(instances.c.state == inline("decided"))
+        older = sa.and_(
+            _delivered,
+            deliveries.c.destination == destination,
+            deliveries.c.commit_due_at.is_(None),
+            deliveries.c.instance_id.in_(here),
+        )
+        with self._database.write() as connection:
+            return connection.execute(
+                deliveries.update().where(older).values(commit_due_at=self._clock())
+            ).rowcount
+
+    def recent(self, limit: int) -> list[Commitment]:
+        """List requests; see the port."""
+        with self._database.read() as connection:
+            return _whole(connection, sa.true(), limit, newest=True)
+
+    def _end(
+        self, connection: sa.Connection, number: int, status: str, retry_at: float, words: str = ""
+    ) -> None:
+        """A delivery is committed, or (with a status) is delivered again, or held."""
+        now = self._clock()
+        before = connection.execute(
+            sa.select(deliveries.c.tries, instances.c.state, deliveries.c.sent_original)
+            .select_from(deliveries.join(instances))
+            .where(deliveries.c.id == number, _delivered)
+        ).first()
+        if before is None:
+            return  # it is on its way again, or a person has it
+        values: dict[str, object] = {"state": State.COMMITTED.value, "commit_due_at": None}
+        if status:
+            often = connection.execute(
+                sa.select(sa.func.count()).where(
+                    attempts.c.delivery_id == number, attempts.c.status.startswith(_SAYS)
+                )
+            ).scalar_one()
+            here = before.state == "decided"
+            words = words or "the peer says that it does not have it"
+            words += "" if here else "; it can't be sent again, for its bytes are no longer here"
+            again = here and often + 1 < FAILURES
+            state = State.PENDING if again else State.HELD
+            values = {
+                "state": state.value,
+                "status": status,
+                "detail": words,
+                "due_at": retry_at,
+                "done_at": None,
+            }
+        connection.execute(deliveries.update().where(deliveries.c.id == number).values(values))
+        connection.execute(
+            attempts.insert().values(
+                delivery_id=number,
+                owner="",
+                state=values["state"],
+                at=now,
+                duration_s=0.0,
+                status=status or "committed",
+                detail=words,
+                due_at=retry_at if status else 0.0,
+                sent_original=before.sent_original,
+            )
+        )
+
+
+def forget(connection: sa.Connection, before: float) -> None:
+    """Forget requests older than that, whatever became of them."""
+    old = sa.select(commitments.c.id).where(commitments.c.at < before)
+    connection.execute(commitment_items.delete().where(commitment_items.c.commitment_id.in_(old)))
+    connection.execute(commitments.delete().where(commitments.c.at < before))
+
+
+def _insert(
+    connection: sa.Connection,
+    request: CommitmentRequest,
+    row: Mapping[str, object],
+    numbers: Sequence[int] = (),
+) -> int:
+    made = connection.execute(
+        commitments.insert()
+        .values(**row, transaction_uid=request.transaction_uid, tries=0, detail="", lease_until=0.0)
+        .returning(commitments.c.id)
+    ).scalar_one()
+    connection.execute(
+        commitment_items.insert(),
+        [
+            {
+                "commitment_id": made,
+                "sop_class_uid": reference.sop_class_uid,
+                "sop_instance_uid": reference.sop_instance_uid,
+                "delivery_id": numbers[index] if numbers else None,
+            }
+            for index, reference in enumerate(request.references)
+        ],
+    )
+    return int(made)
+
+
+def _whole(
+    connection: sa.Connection, which: sa.ColumnElement[bool], limit: int, *, newest: bool = False
+) -> list[Commitment]:
+    order = commitments.c.id.desc() if newest else commitments.c.id
+    query = sa.select(commitments).where(which).order_by(order)
+    rows = connection.execute(query if limit < 0 else query.limit(limit)).mappings().all()
+    items: dict[int, list[tuple[int, Reference, int | None]]] = defaultdict(list)
+    for ids in chunks(str(row["id"]) for row in rows):
+        for item in connection.execute(
+            sa.select(commitment_items)
+            .where(commitment_items.c.commitment_id.in_([int(each) for each in ids]))
+            .order_by(commitment_items.c.id)
+        ):
+            reference = Reference(item.sop_class_uid, item.sop_instance_uid)
+            items[item.commitment_id].append((item.id, reference, item.reason))
+    names = (
+        *("id", "transaction_uid", "destination", "peer", "calling_ae", "called_ae", "state", "at", "until"),
+        *("tries", "detail"),
+    )
+    return [
+        Commitment(**{name: row[name] for name in names}, references=tuple(items[row["id"]])) for row in rows
+    ]
+
+
+def _copy(row: Mapping[Any, Any]) -> Copy:
+    return Copy(
+        delivery=row["id"],
+        destination=row["destination"],
+        member=row["member"],
+        place=row["place"],
+        state=row["delivery_state"],
+        outcome=to_outcome(row),
+        sent_original=row["sent_original"],
+    )
+
+
+def _uncommitted(row: Mapping[Any, Any]) -> Uncommitted:
+    copy, instance = _copy(row), to_instance(row, "instance_id")
+    sent = instance.envelope.sop_instance_uid
+    if copy.outcome.lossy is not None and not copy.sent_original:
+        sent = copy.outcome.lossy.sop_instance_uid
+    return Uncommitted(copy, instance, Reference(instance.envelope.sop_class_uid, sent))
