@@ -113,7 +113,10 @@ class Commitments(Protocol):
         """Answered requests that are due and were answered before then, one a peer and AE title."""
 
     def told(self, commitment: int, owner: str, failure: str = "", due_at: float | None = None) -> None:
-        """Record whether a peer has been told, or why not and when to try again (None: when it asks), for who claimed."""
+        """Record, for who has claimed it, that a peer has been told; or why not, and when to try again.
+
+        None: when the peer is here.
+        """
 
     def uncommitted(self, destination: str, limit: int) -> list[Uncommitted]:
         """Delivered there, due to be asked about, and not asked about at this moment; oldest first."""

@@ -119,7 +119,8 @@ class SqlCommitments:
     def claim_report(self, peer: str, calling_ae: str, owner: str, lease_s: float) -> Commitment | None:
         """Claim what a peer is to be told that is here; see the port. Most looks find nothing, and lock nothing."""
         theirs = sa.and_(commitments.c.peer == peer, commitments.c.calling_ae == calling_ae)
-        found = self._claim(sa.and_(_answered, theirs), owner, lease_s, 1)
+        due = sa.func.coalesce(commitments.c.due_at, 0.0) <= self._clock()
+        found = self._claim(sa.and_(_answered, theirs, due), owner, lease_s, 1)
         return found[0] if found else None
 
     def claim_reports(self, owner: str, answered_before: float, lease_s: float) -> list[Commitment]:

@@ -21,7 +21,7 @@ from venturi.log import get_logger
 from venturi.receive.admission import Admitted
 from venturi.receive.commitment import CommitmentHandler, Conversation, Partner
 from venturi.receive.messages import Caller, Messages
-from venturi.receive.negotiation import negotiate, unsuitable
+from venturi.receive.negotiation import listens, negotiate, unsuitable
 from venturi.receive.p_data import PData
 from venturi.receive.port import StoreHandler
 from venturi.receive.states import TABLE, Action, Event, State
@@ -219,15 +219,8 @@ class Association(threading.Thread):
         try:
             count = self._socket.recv_into(self._view[self._rest :])
         except (BlockingIOError, TimeoutError):
-            if self._asked_to_abort and self._state is State.ESTABLISHED:
-                self._act(Event.ABORT_ASKED)
-            elif (
-                self._messages is not None
-                and not self._rest
-                and self._between_pdus()
-                and self._messages.look()
-            ):
-                self._until = time.monotonic() + self._host.timeout_s
+            if self._state is State.ESTABLISHED:
+                self._nothing_came()
             self._look_at_deadline()
             return
         except OSError:  # reset by the peer, or what it sent is no TLS
@@ -257,6 +250,13 @@ class Association(threading.Thread):
                 now = time.monotonic()  # what we took is not the peer's time
                 self._until = now + self._host.timeout_s if between or passed else self._until + now - began
         self._look_at_deadline()
+
+    def _nothing_came(self) -> None:
+        """Not for a moment: abort if that is asked for, or tell the peer what it waits for, which is its right."""
+        if self._asked_to_abort:
+            self._act(Event.ABORT_ASKED)
+        elif self._messages and not self._rest and self._between_pdus() and self._messages.look():
+            self._until = time.monotonic() + self._host.timeout_s
 
     def _look_at_deadline(self) -> None:
         if time.monotonic() < self._until or self._state is State.IDLE:
@@ -377,7 +377,9 @@ class Association(threading.Thread):
         conversation = None
         if self._host.commitment is not None:
             partner = Partner(self.peer, self.calling_ae, self.called_ae)
-            conversation = Conversation(self._host.commitment, partner, request.user.most_bytes)
+            conversation = Conversation(
+                self._host.commitment, partner, request.user.most_bytes, listens=listens(request, contexts)
+            )
         self._messages = Messages(
             self._host.handler, caller, contexts, self._host.may_begin, self._send, conversation
         )

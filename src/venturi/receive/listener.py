@@ -261,7 +261,9 @@ def serve(
     drain_s: float = 20.0,
     commitment: CommitmentHandler | None = None,
 ) -> None:
-    """Serve Storage, Verification and (if anybody takes that) Storage Commitment on a bound socket until ``stop`` is set and all associations have ended.
+    """Serve Storage, Verification and (if anybody takes that) Storage Commitment on a bound socket.
+
+    Until ``stop`` is set and all associations have ended.
 
     ``seats`` counts the node's associations over its processes; by default this process has all of
     ``node.limits.associations`` for itself. After the stop no new object is begun, each association ends

@@ -7,6 +7,7 @@ promised of signatures. User identity is taken and not looked at, or required: w
 and certificate.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -42,6 +43,13 @@ def unsuitable(request: pdu.Request) -> tuple[int, int, int] | None:
     if request.application_context != pdu.APPLICATION_CONTEXT:
         return APPLICATION_CONTEXT_NOT_SUPPORTED
     return None
+
+
+def listens(request: pdu.Request, accepted: Mapping[int, Context]) -> bool:
+    """Whether an association is there to be told about storage commitment: nothing can be stored, and it is an SCU."""
+    wanted = {context.abstract_syntax for context in accepted.values()} - {VERIFICATION}
+    roles = {uid.rstrip(b"\0").decode("latin-1"): scu for uid, scu, _ in request.user.roles}
+    return wanted == {COMMITMENT_PUSH} and bool(roles.get(COMMITMENT_PUSH, 1))
 
 
 def negotiate(

@@ -63,7 +63,10 @@ def uid(command: dict[int, bytes], element: int) -> str:
 
 
 def response(field: int, message_id: int, status: int, sop_class: str, sop_instance: str) -> bytes:
-    """Make a response that has no dataset (PS3.7 9.3.1.2, 10.3.1.2, 10.3.4.2). UIDs are ASCII; empty ones are left out."""
+    """Make a response without a dataset (PS3.7 9.3.1.2, 10.3.1.2, 10.3.4.2).
+
+    UIDs are ASCII; empty ones are left out.
+    """
     return _set(_response(sop_class, field, message_id, status) + _text(SOP_INSTANCE, sop_instance))
 
 
