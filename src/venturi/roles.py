@@ -12,28 +12,22 @@ what it runs: a worker no database, a receiver no codec.
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from venturi import log as logs
 from venturi.errors import Permanent, Temporary
-from venturi.ledger.port import Ledger, Role
+from venturi.ledger.port import Role
 from venturi.log import get_logger
 from venturi.node import (
-    GroupParts,
     bell_of,
-    destination_of,
     engine,
-    is_open,
     ledger_of,
     owner_name,
-    pace_of,
     spool_of,
 )
 from venturi.process import Child, adopt, die_with_parent, stop_event, watch_parent
@@ -42,16 +36,11 @@ from venturi.transcode.port import Transcoder
 
 if TYPE_CHECKING:
     from venturi.config.schema import Config
-    from venturi.deliver.breaker import Breaker, Trouble
-    from venturi.deliver.courier import Courier
-    from venturi.deliver.pace import Pace
     from venturi.supervisor import Start
     from venturi.transcode.worker import Do
 
 log = get_logger()
 
-JANITOR_S = 60.0
-WAKE_S = 5.0
 STORAGE_RETRY_S = 2.0
 """How often a receiver whose storage has failed looks whether it works again."""
 
@@ -85,7 +74,9 @@ def receive(start: Start, connection: Connection) -> None:
         threading.Thread(target=end_when_mended, args=(handler.failed, spool, stop), daemon=True).start()
         connection.send("ready")
         watch_parent(connection, stop)
-        commitment = CommitmentHandler(ledger.commitments, bell_of(config), config.node.commitment_s)
+        commitment = CommitmentHandler(
+            ledger.commitments, bell_of(config), config.node.commitment_s, owner_name("receive")
+        )
         listener = socket.socket(fileno=start.listener)
         serve(listener, handler, admission, config.node, stop, seats, commitment=commitment)
     finally:
@@ -154,94 +145,15 @@ def work(connection: Connection, do: Do, transcoder: Transcoder) -> None:
 
 
 def deliver(start: Start, connection: Connection) -> None:
-    """Hand renditions over, and remove what retention allows."""
-    from venturi.deliver.housekeeping import adopt, put_right
-    from venturi.deliver.retention import sweep_once
+    """Hand renditions over, see to storage commitment, and remove what retention allows."""
+    from venturi.deliver_role import DeliverRole
 
-    config = start.config
     stop = stop_event()
-    ledger, spool = ledger_of(config), spool_of(config)
-    owner = owner_name("deliver")
-    paces = {name: pace_of(config, name) for name in config.destinations}
-    breakers: list[Breaker] = []
-    couriers = [
-        courier
-        for name in config.destinations
-        for courier in couriers_of(config, name, ledger, spool, owner, paces, breakers)
-    ]
-    bell = bell_of(config, Role.DELIVER)
-
-    def keep_house() -> None:
-        while not stop.wait(JANITOR_S):
-            try:
-                if adopt(ledger, spool):
-                    bell.ring(Role.TRANSCODE)
-                put_right(ledger, tuple(config.destinations))
-                sweep_once(ledger, spool, config.node.retain)
-            except Exception:  # whatever it is, the house needs its keeper
-                log.exception("housekeeping failed; it goes on in a minute")
-
-    for courier in couriers:
-        courier.start()
-    threading.Thread(target=keep_house, name="janitor", daemon=True).start()
+    role = DeliverRole(start.config, owner_name("deliver"))
+    role.start(stop)
     connection.send("ready")
     watch_parent(connection, stop)
-    told: list[Trouble] | None = None
-    while not stop.is_set():
-        if bell.wait(WAKE_S):
-            for courier in couriers:
-                courier.wake()
-        troubles = [found for breaker in breakers if (found := breaker.trouble()) is not None]
-        if troubles != told:
-            tell_troubles(config, troubles)
-            told = troubles
-    for courier in couriers:
-        courier.stop()
-    for pace in paces.values():
-        pace.stop()
-    for courier in couriers:
-        courier.join()
-    ledger.release(owner)
-
-
-def couriers_of(
-    config: Config,
-    name: str,
-    ledger: Ledger,
-    spool: Spool,
-    owner: str,
-    paces: Mapping[str, Pace],
-    breakers: list[Breaker],
-) -> Iterator[Courier]:
-    """Those that deliver to one destination; its breakers are added to the list. Raises ConfigError."""
-    from venturi.deliver.breaker import Breaker
-    from venturi.deliver.courier import Courier
-    from venturi.deliver.retry import Backoff
-
-    wanted = config.destinations[name]
-    backoff = Backoff()
-    breaker = Breaker(name, backoff)
-    members = getattr(wanted, "members", ())
-    group = GroupParts({each: Breaker(f"{name}/{each}", backoff) for each in members}, paces, ledger)
-    breakers += (breaker, *group.breakers.values())
-
-    def hours() -> bool:
-        return any(is_open(config, each) for each in members or (name,))
-
-    for number in range(getattr(wanted, "associations", len(members) or 1)):
-        destination = destination_of(config, name, paces[name], group)
-        yield Courier(name, destination, ledger, spool, f"{owner}{name}/{number}", backoff, breaker, hours)
-
-
-def tell_troubles(config: Config, troubles: Sequence[Trouble]) -> None:
-    """Leave word of destinations that take nothing, for ``troubles_of``."""
-    path = config.node.data / "run" / "destinations.json"
-    written = path.with_suffix(".part")
-    try:
-        written.write_text(json.dumps([asdict(trouble) for trouble in troubles]))
-        written.replace(path)
-    except OSError as error:
-        log.error("status not written", error=str(error))
+    role.run(stop)
 
 
 def console(start: Start, connection: Connection) -> None:

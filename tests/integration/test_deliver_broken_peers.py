@@ -85,7 +85,7 @@ def whole_message(client: socket.socket) -> None:
     while True:
         kind, body = one_pdu(client)
         assert kind == pdu.P_DATA_TF
-        if any(last and not of_command for of_command, last, _ in pdu.fragments(body)):
+        if any(last and not of_command for _, of_command, last, _ in pdu.fragments(body)):
             return
 
 
@@ -214,7 +214,7 @@ def test_fragments_are_even_and_no_longer_than_the_peer_takes(node: Node, most_b
         last = False
         while not last:
             _, body = one_pdu(client)
-            ((of_command, last_of_it, part),) = pdu.fragments(body)
+            ((_, of_command, last_of_it, part),) = pdu.fragments(body)
             if not of_command:
                 lengths.append(len(body))
                 got.extend(part)
@@ -277,7 +277,7 @@ def test_at_a_rate_slower_than_peers_wait_each_object_gets_an_association(node: 
             if kind == pdu.RELEASE_RQ:
                 client.sendall(pdu.RELEASED)
                 return
-            if any(last and not of_command for of_command, last, _ in pdu.fragments(body)):
+            if any(last and not of_command for _, of_command, last, _ in pdu.fragments(body)):
                 number += 1
                 client.sendall(response(message_id=number))
 

@@ -74,7 +74,7 @@ class Killing:
             if kind == pdu.RELEASE_RQ:
                 client.sendall(pdu.RELEASED)
                 return False
-            for of_command, last_of_it, part in pdu.fragments(body):
+            for _, of_command, last_of_it, part in pdu.fragments(body):
                 (request if of_command else data).extend(part)
                 last = last_of_it and not of_command
         found = command.parse(request)

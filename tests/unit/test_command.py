@@ -72,7 +72,7 @@ def test_a_fragment_is_what_pynetdicom_reads(data: bytes, of_command: bool, last
         bytes((of_command | last << 1,)) + data,
     )
     body = whole[pdu.HEADER.size :]
-    assert list(pdu.fragments(body + body)) == [(of_command, last, data)] * 2
+    assert list(pdu.fragments(body + body)) == [(2 * number + 1, of_command, last, data)] * 2
     for cut in range(1, len(body)):
         with pytest.raises(Malformed):
             list(pdu.fragments(body[:cut]))

@@ -169,10 +169,17 @@ class Dicom:
 
 
 def requestor(
-    peer: Peer, calling_ae: str, node: Node, given_up: Callable[[], bool] = lambda: False
+    peer: Peer,
+    calling_ae: str,
+    node: Node,
+    given_up: Callable[[], bool] = lambda: False,
+    called: str | None = None,
 ) -> Requestor:
-    """Make what opens associations to a peer, until it is ``given_up``. Raises ConfigError."""
-    called = next((title for title in peer.ae_title if title != "*"), None)
+    """Make what opens associations to a peer, until it is ``given_up``. Raises ConfigError.
+
+    ``called``: which of its AE titles; by default the first.
+    """
+    called = called or next((title for title in peer.ae_title if title != "*"), None)
     if called is None or peer.host is None:
         raise ConfigError(["to send to a peer, it needs a host and an AE title of its own"])
     secured = None

@@ -26,11 +26,11 @@ from pynetdicom.pdu_primitives import (
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
 )
-from pynetdicom.presentation import build_context
+from pynetdicom.presentation import build_context, build_role
 
 from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from venturi.dataset.syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
-from venturi.dataset.uids import printable
+from venturi.dataset.uids import printable, tolerable_uid
 from venturi.deliver.wire import ANSWER_BYTES, LOOK_S, Lost, Wire
 from venturi.errors import Malformed, Permanent, Temporary
 from venturi.upper_layer import command, pdu
@@ -46,6 +46,10 @@ LEAST_BYTES = 1024
 """A peer that takes no PDU as long as this would cost more than all others."""
 ANSWER_BYTES_PER_S = 1 << 20
 """How fast a peer is trusted to store what it received: a large object gets more time to be answered."""
+DATASET_BYTES = 1 << 22
+"""The longest that comes with a request of the peer."""
+HEAR_S = 0.1
+"""How often is looked whether the peer has begun to say something."""
 RELEASE_S = 5.0
 """How long a peer may take to release."""
 
@@ -116,12 +120,15 @@ class Requestor:
         """Who is called, for people."""
         return f"{self._host}:{self._port}"
 
-    def associate(self, proposed: Sequence[Context]) -> "OpenAssociation":
-        """Open an association that proposes these contexts, at most 128. Raises NotAssociated."""
+    def associate(self, proposed: Sequence[Context], *, as_scp: bool = False) -> "OpenAssociation":
+        """Open an association that proposes these contexts, at most 128. Raises NotAssociated.
+
+        ``as_scp``: who is called is to be the SCU of their SOP classes (PS3.7 D.3.3.4).
+        """
         ids = {2 * number + 1: context for number, context in enumerate(proposed)}
         wire = Wire(self._connect(), self._timeout_s)
         try:
-            wire.send([self._request(ids)])
+            wire.send([self._request(ids, as_scp=as_scp)])
             kind, body = wire.pdu(time.monotonic() + self._timeout_s, self._given_up)
             accepted, most_bytes = self._accepted(kind, body, ids)
         except Lost as error:
@@ -134,7 +141,7 @@ class Requestor:
         if 0 < most_bytes < LEAST_BYTES:
             wire.close()
             raise NotAssociated("aborted", f"{self.where} takes PDUs of {most_bytes} bytes at most")
-        association = OpenAssociation(wire, accepted, most_bytes, self._timeout_s)
+        association = OpenAssociation(wire, accepted, most_bytes, self._timeout_s, self._given_up)
         if not accepted:
             association.end()
             words = f"{self.where} accepted none of {len(ids)} presentation contexts"
@@ -197,7 +204,7 @@ class Requestor:
                 return client
         raise failed
 
-    def _request(self, ids: dict[int, Context]) -> bytes:
+    def _request(self, ids: dict[int, Context], *, as_scp: bool) -> bytes:
         """The A-ASSOCIATE-RQ (PS3.8 9.3.2)."""
         asked = A_ASSOCIATE()
         asked.application_context_name = pdu.APPLICATION_CONTEXT.decode()
@@ -211,6 +218,8 @@ class Requestor:
         ours.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         asked.user_information = [longest, ours, version]
+        for sop_class in dict.fromkeys(context.sop_class_uid for context in ids.values() if as_scp):
+            asked.user_information.append(build_role(sop_class, scu_role=False, scp_role=True))
         contexts = []
         for number, context in ids.items():
             contexts.append(build_context(context.sop_class_uid, context.transfer_syntax))
@@ -253,8 +262,15 @@ class Requestor:
 class OpenAssociation:
     """An established association, used by one thread."""
 
-    def __init__(self, wire: "Wire", accepted: dict[Context, int], most_bytes: int, timeout_s: float) -> None:
-        self._wire = wire
+    def __init__(
+        self,
+        wire: Wire,
+        accepted: dict[Context, int],
+        most_bytes: int,
+        timeout_s: float,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._wire, self._given_up = wire, given_up
         self._ids = accepted
         self._timeout_s = timeout_s
         self._message_id = 0
@@ -308,6 +324,38 @@ class OpenAssociation:
             raise
         return self._answer(command.C_STORE_RSP, self._timeout_s + item.size_bytes / ANSWER_BYTES_PER_S)
 
+    def ask(self, context: Context, make: Callable[[int], bytes], dataset: bytes, answer: int) -> int:
+        """Send a command, made with its message id, and a small dataset: the status of its answer. Raises Lost."""
+        self._message_id = self._message_id % 65535 + 1
+        whole = command.message(self._ids[context], make(self._message_id), dataset, self._fragment_bytes + 6)
+        self._wire.send([whole])
+        status, _ = self._answer(answer, self._timeout_s)
+        return status
+
+    def hear(self, field: int, take: Callable[[bytes, Context], int], within_s: float) -> bool:
+        """Wait for a request of the peer, and answer what ``take`` says of its dataset; whether it came. Raises Lost.
+
+        Not longer than that, and not after ``given_up``.
+        """
+        until = time.monotonic() + within_s
+        while self._wire.open and self._wire.quiet():
+            if time.monotonic() >= until or self._given_up():
+                return False
+            time.sleep(HEAR_S)
+        try:
+            context_id, found, dataset = self._message(time.monotonic() + self._timeout_s)
+            context = next((each for each, number in self._ids.items() if number == context_id), None)
+            if context is None or command.number(found, command.FIELD) != field:
+                raise Malformed("another command than was waited for")
+            status, message_id = take(dataset, context), command.number(found, command.MESSAGE_ID)
+            uids = command.uid(found, command.SOP_CLASS), command.uid(found, command.SOP_INSTANCE)
+            response = command.response(field | 0x8000, message_id, status, *map(_tolerated, uids))
+            self._wire.send([command.p_data_tf(context_id, response)])
+        except Malformed as error:
+            self.abort()
+            raise Lost("aborted", f"the peer did not ask as the standard says: {error}") from error
+        return True
+
     def end(self) -> None:
         """Release the association; where it is broken, there is nothing left to do."""
         with contextlib.suppress(Lost):  # it is over in any case
@@ -356,35 +404,48 @@ class OpenAssociation:
 
     def _answer(self, field: int, within_s: float) -> tuple[int, str]:
         """Wait for the response to the last request: its status and comment. Raises Lost; then it is not alive."""
-        until = time.monotonic() + within_s
-        collected = bytearray()
         try:
-            while True:
-                kind, body = self._wire.pdu(until)
-                if kind == pdu.RELEASE_RQ:
-                    self._wire.send([pdu.RELEASED])
-                if kind != pdu.P_DATA_TF:
-                    raise Lost("aborted", "the peer ended the association before it answered")
-                for of_command, last, data in pdu.fragments(body):
-                    if not of_command:
-                        continue  # nothing that is answered here has a dataset
-                    collected += data
-                    if last:
-                        found = command.parse(collected)
-                        if command.number(found, command.FIELD) != field:
-                            raise Malformed("another command than a response")
-                        if command.number(found, command.RESPONDED_TO) != self._message_id:
-                            raise Malformed("a response to another request")
-                        comment = command.uid(found, command.ERROR_COMMENT).strip()
-                        return command.number(found, command.STATUS), printable(comment)
-                if len(collected) > ANSWER_BYTES:
-                    raise Malformed("a response that does not end")
+            _, found, _ = self._message(time.monotonic() + within_s)
+            if command.number(found, command.FIELD) != field:
+                raise Malformed("another command than a response")
+            if command.number(found, command.RESPONDED_TO) != self._message_id:
+                raise Malformed("a response to another request")
+            comment = command.uid(found, command.ERROR_COMMENT).strip()
+            return command.number(found, command.STATUS), printable(comment)
         except Malformed as error:
             self.abort()
             raise Lost("aborted", f"the peer did not answer as the standard says: {error}") from error
         except Lost:
             self.abort()
             raise
+
+    def _message(self, until: float) -> tuple[int, dict[int, bytes], bytes]:
+        """Wait for a message: its context, command set and dataset. Raises Lost, Malformed."""
+        said, dataset = bytearray(), bytearray()
+        found: dict[int, bytes] | None = None
+        while True:
+            kind, body = self._wire.pdu(until)
+            if kind == pdu.RELEASE_RQ:
+                self._wire.send([pdu.RELEASED])
+            if kind != pdu.P_DATA_TF:
+                raise Lost("aborted", "the peer ended the association before it answered")
+            for context_id, of_command, last, data in pdu.fragments(body):
+                if of_command and found is None:
+                    said += data
+                elif found is not None and not of_command:
+                    dataset += data
+                if not last or (not of_command and found is None):
+                    continue  # a dataset without its command is nobody's
+                if of_command:
+                    found = command.parse(said)
+                if not of_command or command.number(found or {}, command.DATASET_TYPE) == command.NO_DATASET:
+                    return context_id, found or {}, bytes(dataset)
+            if len(said) > ANSWER_BYTES or len(dataset) > DATASET_BYTES:
+                raise Malformed("a message that does not end")
+
+
+def _tolerated(uid: str) -> str:
+    return uid if tolerable_uid(uid) else ""
 
 
 def _fill(file: FileIO, view: memoryview) -> int:

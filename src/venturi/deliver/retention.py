@@ -16,7 +16,7 @@ log = get_logger()
 
 AT_ONCE = 500
 """Instances removed in one sweep; the next sweep goes on."""
-UNTIL_DELIVERED = "until-delivered"
+UNTIL_COMMITTED = "until-committed"
 
 
 def sweep_once(ledger: Ledger, spool: Spool, retain: Retain, now: float | None = None) -> int:
@@ -26,18 +26,16 @@ def sweep_once(ledger: Ledger, spool: Spool, retain: Retain, now: float | None =
     """
     now = time.time() if now is None else now
     removed: list[str] = []
-    if retain.original == UNTIL_DELIVERED:
-        for instance, _targets in ledger.removable(now - retain.after_s, AT_ONCE):
-            try:
-                spool.delete(instance)  # with all its renditions
-            except (VenturiError, OSError) as error:
-                log.error(
-                    "bytes not removed; the next sweep tries again", instance=instance.id, error=str(error)
-                )
-                continue
-            removed.append(instance.id)
-        if removed:
-            ledger.gone(removed)
-            log.info("bytes of delivered instances removed", instances=len(removed))
+    committed = retain.original == UNTIL_COMMITTED
+    for instance, _targets in ledger.removable(now - retain.after_s, AT_ONCE, committed=committed):
+        try:
+            spool.delete(instance)  # with all its renditions
+        except (VenturiError, OSError) as error:
+            log.error("bytes not removed; the next sweep tries again", instance=instance.id, error=str(error))
+            continue
+        removed.append(instance.id)
+    if removed:
+        ledger.gone(removed)
+        log.info("bytes of delivered instances removed", instances=len(removed))
     ledger.prune(now - retain.rows_s, AT_ONCE)
     return len(removed)

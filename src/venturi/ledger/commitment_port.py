@@ -125,7 +125,7 @@ class Commitments(Protocol):
         """When the next of them is due, or None."""
 
     def asked(
-        self, request: CommitmentRequest, destination: str, peer: str, deliveries: Sequence[int], until: float
+        self, request: CommitmentRequest, destination: str, peer: str, numbers: Sequence[int], until: float
     ) -> int:
         """Record, before asking, what is asked of a peer, and of which deliveries, in order; its number.
 
@@ -144,7 +144,7 @@ class Commitments(Protocol):
     def verified(self, ended: Mapping[int, str], retry_at: float) -> None:
         """Record of deliveries that they are stored for good (empty), or why not; then as in ``reported``."""
 
-    def not_wanted(self, deliveries: Sequence[int]) -> None:
+    def not_wanted(self, numbers: Sequence[int]) -> None:
         """Nobody can be asked about these."""
 
     def want(self, destination: str) -> int:

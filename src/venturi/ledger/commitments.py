@@ -215,6 +215,11 @@ class SqlCommitments:
             commitment_items.c.commitment_id == commitment
         )
         with self._database.write() as connection:
+            name = connection.execute(
+                sa.select(commitments.c.destination).where(commitments.c.id == commitment)
+            ).scalar_one()
+            before = sa.and_(commitments.c.destination == name, commitments.c.state == "refused")
+            _delete(connection, before)  # the last one is enough to be shown
             connection.execute(
                 commitments.update()
                 .where(commitments.c.id == commitment)
@@ -333,9 +338,13 @@ class SqlCommitments:
 
 def forget(connection: sa.Connection, before: float) -> None:
     """Forget requests older than that, whatever became of them."""
-    old = sa.select(commitments.c.id).where(commitments.c.at < before)
-    connection.execute(commitment_items.delete().where(commitment_items.c.commitment_id.in_(old)))
-    connection.execute(commitments.delete().where(commitments.c.at < before))
+    _delete(connection, commitments.c.at < before)
+
+
+def _delete(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    ids = sa.select(commitments.c.id).where(which)
+    connection.execute(commitment_items.delete().where(commitment_items.c.commitment_id.in_(ids)))
+    connection.execute(commitments.delete().where(which))
 
 
 def _insert(

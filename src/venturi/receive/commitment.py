@@ -5,7 +5,6 @@ elsewhere, and it is told (N-EVENT-REPORT) here, if the peer keeps its associati
 of requests of ours is recorded, too, before it is answered.
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,9 +44,10 @@ class Partner:
 class CommitmentHandler:
     """One for each receiver process, used by all its associations at once."""
 
-    def __init__(self, known: Commitments, doorbell: Doorbell, within_s: float) -> None:
-        """``within_s``: how long an answer may take."""
+    def __init__(self, known: Commitments, doorbell: Doorbell, within_s: float, owner: str) -> None:
+        """``within_s``: how long an answer may take. ``owner`` names this process where it has claimed something."""
         self._known, self._doorbell, self._within_s = known, doorbell, within_s
+        self.owner = owner
 
     def requested(self, data: bytes, transfer_syntax: str, partner: Partner) -> int:
         """Take the dataset of an N-ACTION; the status. Never raises."""
@@ -152,7 +152,7 @@ class Conversation:
         """
         self._handler, self._partner, self._most_bytes = handler, partner, most_bytes
         self._listens = listens
-        self._owner = f"receive/{os.getpid()}/{id(self):x}"
+        self._owner = f"{handler.owner}{id(self):x}"
         self._telling: Commitment | None = None
         self._asked, self._asked_at = 0, 0.0
         """How often the peer has asked and was not told anything yet, and when last."""

@@ -233,15 +233,15 @@ def fragment(context_id: int, length: int, *, of_command: bool, last: bool) -> b
     return HEADER.pack(P_DATA_TF, length + VALUE.size) + VALUE.pack(length + 2, context_id, control)
 
 
-def fragments(body: bytes) -> Iterator[tuple[bool, bool, bytes]]:
-    """Those in the body of a P-DATA-TF: whether of a command, whether its last, and the bytes. Raises Malformed."""
+def fragments(body: bytes) -> Iterator[tuple[int, bool, bool, bytes]]:
+    """Those in the body of a P-DATA-TF: context, whether of a command, whether its last, bytes. Raises Malformed."""
     at = 0
     while at < len(body):
         if at + VALUE.size > len(body):
             raise Malformed("a presentation data value ends in its header")
-        length, _, control = VALUE.unpack_from(body, at)
+        length, context_id, control = VALUE.unpack_from(body, at)
         end = at + 4 + length
         if length < 2 or end > len(body):
             raise Malformed("a presentation data value of a length that can't be")
-        yield bool(control & 1), bool(control & 2), body[at + VALUE.size : end]
+        yield context_id, bool(control & 1), bool(control & 2), body[at + VALUE.size : end]
         at = end

@@ -1,0 +1,92 @@
+"""Whether an instance that somebody asks for is stored for good: pure, from what the ledger knows of it (PS3.4 J.1).
+
+Yes only where every destination that is to keep it for good, and gets all of it, has it: a folder whose file was read
+again, or a peer that has committed itself. Never for what lies in the spool alone, nor where only a lossy derivative is
+kept. Of an instance that came with several contents, each must be safe, for nobody knows which one is meant; a peer
+that committed itself to such a one said nothing about which it has.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from venturi.dataset.commitment import CLASS_INSTANCE_CONFLICT, NO_SUCH_INSTANCE, PROCESSING_FAILURE
+from venturi.ledger.port import COMMITTED, Copy, Kept, State
+from venturi.model import Reference
+
+
+class Keeping(Enum):
+    """How a destination keeps what it gets."""
+
+    NOT = auto()
+    """Not for good, or nobody knows."""
+    AS_FILE = auto()
+    BY_PEER = auto()
+    """Which says so, when it is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be said of an instance; ``reason`` is None while it may still become safe."""
+
+    reason: int | None
+    files: tuple[tuple[Copy, ...], ...] = ()
+    """It is safe, if of one of these sets all files hold what they should."""
+    why: str = ""
+    """In words, without PHI."""
+
+
+_WAITS = Verdict(None, why="it is not yet everywhere where it is kept")
+
+
+def judge(
+    reference: Reference, kept: Sequence[Kept], peer: str, keeping: Callable[[Copy], Keeping]
+) -> list[Verdict]:
+    """One verdict for each content that may be meant: all must be safe. ``kept`` are all receipts of the instance.
+
+    Those of the peer that asks are meant, if there are any.
+    """
+    meant = [each for each in kept if each.instance.envelope.peer == peer] or kept
+    if not meant:
+        return [Verdict(NO_SUCH_INSTANCE, why="it never came")]
+    if any(each.instance.envelope.sop_class_uid != reference.sop_class_uid for each in meant):
+        return [Verdict(CLASS_INSTANCE_CONFLICT, why="it came as of another SOP class")]
+    contents: dict[str, list[Verdict]] = defaultdict(list)
+    for each in meant:
+        contents[each.instance.sha256].append(_receipt(each, keeping))
+    return [_together(verdicts) for verdicts in contents.values()]
+
+
+def _together(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of several receipts of the same bytes, one that is safe is enough."""
+    files = tuple(one for verdict in verdicts if verdict.reason == COMMITTED for one in verdict.files)
+    waits = next((verdict for verdict in verdicts if verdict.reason is None), None)
+    if files:
+        return Verdict(COMMITTED if waits is None else None, files, "" if waits is None else waits.why)
+    return waits if waits is not None else verdicts[0]
+
+
+def _receipt(kept: Kept, keeping: Callable[[Copy], Keeping]) -> Verdict:
+    if kept.held or kept.state == "received":
+        return _WAITS
+    lasting = [
+        (copy, how)
+        for copy in kept.copies
+        if copy.state != State.DROPPED and copy.lossless and (how := keeping(copy)) is not Keeping.NOT
+    ]
+    if not lasting:
+        lossy = any(not copy.lossless for copy in kept.copies)
+        why = (
+            "only a lossy derivative of it is kept" if lossy else "it goes nowhere where it is kept for good"
+        )
+        return Verdict(PROCESSING_FAILURE, why=why)
+    if kept.conflict and any(how is Keeping.BY_PEER for _, how in lasting):
+        return Verdict(
+            PROCESSING_FAILURE, why="it came with other bytes, too: which ones a peer has is not known"
+        )
+    for copy, how in lasting:
+        done = {Keeping.AS_FILE: (State.DELIVERED, State.COMMITTED), Keeping.BY_PEER: (State.COMMITTED,)}[how]
+        if copy.state not in done:
+            return _WAITS
+    return Verdict(COMMITTED, (tuple(copy for copy, how in lasting if how is Keeping.AS_FILE),))
