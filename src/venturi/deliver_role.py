@@ -50,16 +50,14 @@ class DeliverRole:
         asking = [
             Asking(name, self._ledger, places.where, talk, config.node.commitment_s)
             for name in config.destinations
-            if places.asks(name)
+            if places.commits(name, "")
         ]
         self._parts: list[Courier | Answering | Asking] = [*self._couriers, self._answering, *asking]
         self._commits, self._gave_up = places.commits, talk.stopped
 
     def start(self, stop: threading.Event) -> None:
         """Begin; the house is kept until ``stop`` is set."""
-        for name in self._config.destinations:
-            if self._commits(name, ""):
-                self._ledger.commitments.want(name)
+        self._ledger.commitments.want([name for name in self._config.destinations if self._commits(name, "")])
         for part in self._parts:
             part.start()
         threading.Thread(target=self._keep_house, args=(stop,), name="janitor", daemon=True).start()
@@ -150,10 +148,6 @@ class Places:
             members = getattr(self._destinations[name], "members", ())
             return any(self.commits(name, each) for each in members) if members else self._wanted(name)
         return self._wanted(member)
-
-    def asks(self, name: str) -> bool:
-        """Whether anything is ever due to be found out of a destination, by what it is now."""
-        return self.commits(name, "")
 
     def _wanted(self, name: str) -> bool:
         keeping = self.where(name, "").keeping

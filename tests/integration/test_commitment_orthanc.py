@@ -28,7 +28,9 @@ class Orthanc:
 
     def asks(self, *references: tuple[str, str]) -> dict[str, Any]:
         """Ask the node for storage commitment, and wait for what it says."""
-        asked = self.call("/modalities/venturi/storage-commitment", {"DicomInstances": references, "Timeout": 60})
+        asked = self.call(
+            "/modalities/venturi/storage-commitment", {"DicomInstances": references, "Timeout": 60}
+        )
         until = time.monotonic() + 90
         while (said := self.call(asked["Path"]))["Status"] == "Pending":
             assert time.monotonic() < until, said
@@ -66,39 +68,88 @@ def send(node: Node, path: Path) -> tuple[str, str]:
     return str(ds.SOPClassUID), str(ds.SOPInstanceUID)
 
 
+def requests(node: Node) -> list[dict[str, Any]]:
+    """What ``venturi commitment`` says, newest first."""
+    said: list[dict[str, Any]] = json.loads(node.command("commitment", "--json").stdout)
+    return said
+
+
+def reasons(said: dict[str, Any]) -> dict[str, int]:
+    """What was refused, and why."""
+    return {each["SOPInstanceUID"]: each["FailureReason"] for each in said["Failures"]}
+
+
 def test_orthanc_asks_and_is_told_the_truth(tmp_path: Path, corpus: Path, port: int, peer: Orthanc) -> None:
     with running(tmp_path, config(port, peer)) as node:
         ct, mr = (send(node, sample(corpus, name)) for name in ("CT_small.dcm", "MR_small.dcm"))
         node.settle(2)
         said = peer.asks(ct, mr)
-        assert said["Status"] == "Success", said
-        assert len(said["Success"]) == 2
-        assert peer.asks(ct, (ct[0], "1.2.3.4"), ("1.2.840.10008.5.1.4.1.1.1", mr[1])) == {
-            **said,
-            "Status": "Failure",
-            "Success": [{"SOPClassUID": ct[0], "SOPInstanceUID": ct[1]}],
-            "Failures": [
-                {
-                    "SOPClassUID": ct[0],
-                    "SOPInstanceUID": "1.2.3.4",
-                    "Description": "One or more of the elements in the Referenced SOP Instance Sequence was not available",
-                    "FailureReason": 0x0112,
-                },
-                {
-                    "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1",
-                    "SOPInstanceUID": mr[1],
-                    "Description": "The SOP Class of an element in the Referenced SOP Instance Sequence did not correspond "
-                    "to the SOP class registered for this SOP Instance at the SCP",
-                    "FailureReason": 0x0119,
-                },
-            ],
+        assert (said["Status"], len(said["Success"])) == ("Success", 2)
+        unknown, other_class = (ct[0], "1.2.3.4"), ("1.2.840.10008.5.1.4.1.1.1", mr[1])
+        said = peer.asks(ct, unknown, other_class)
+        assert said["Status"] == "Failure"
+        assert [each["SOPInstanceUID"] for each in said["Success"]] == [ct[1]]
+        assert reasons(said) == {unknown[1]: 0x0112, other_class[1]: 0x0119}
+
+        ((path,),) = [list((tmp_path / "archive").rglob(f"*{mr[1]}.dcm"))]
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert reasons(peer.asks(ct, mr)) == {mr[1]: 0x0110}
+        path.write_bytes(whole)
+        assert peer.asks(mr)["Status"] == "Success"
+        path.unlink()
+        assert reasons(peer.asks(ct, mr)) == {mr[1]: 0x0110}
+        node.until(lambda: all(one["state"] == "reported" for one in requests(node)), 20)
+        assert {(one["peer"], one["calling_ae"]) for one in requests(node)} == {("orthanc", "ORTHANC")}
+        last = requests(node)[0]
+        assert {each["sop_instance_uid"]: each["reason"] for each in last["references"]} == {
+            ct[1]: "0000",
+            mr[1]: "0110",
         }
+        shown = node.command("commitment", str(last["id"])).stdout
+        assert "committed" in shown
+        assert "0110 processing failure" in shown
 
 
 def test_orthanc_is_asked_and_commits_itself(tmp_path: Path, corpus: Path, port: int, peer: Orthanc) -> None:
+    """What it has lost by then it gets again. It is told when it asks, too: by then the next node has committed."""
     text = config(port, peer, "  pacs: {dicom: orthanc, commit: true}", ", pacs")
     with running(tmp_path, text) as node:
-        for name in ("CT_small.dcm", "MR_small.dcm"):
-            send(node, sample(corpus, name))
+
+        def states() -> list[str]:
+            return [row["state"] for row in node.deliveries() if row["destination"] == "pacs"]
+
+        lost = send(node, sample(corpus, "CT_small.dcm"))
+        node.until(lambda: states() == ["delivered"], 60)
+        for instance in peer.call("/instances"):
+            peer.call(f"/instances/{instance}", method="DELETE")
+        node.until(lambda: "commit-0112" in {row["status"] for row in node.deliveries()}, 60)
+        assert node.command("queue retry").returncode == 0  # rather than wait
+        other = send(node, sample(corpus, "MR_small.dcm"))
+        node.until(lambda: states() == ["committed"] * 2, 60)
+        assert len(peer.call("/instances")) == 2
+        assert peer.asks(lost, other)["Status"] == "Success"
+        said = node.command("queue show 2").stdout
+        assert "commit-0112" in said or "commit-0112" in node.command("queue show 1").stdout
+
+
+def test_what_only_a_lossy_copy_is_kept_of_is_not_promised(
+    tmp_path: Path, corpus: Path, port: int, peer: Orthanc
+) -> None:
+    rules = """\
+  - name: small
+    when: {Modality: MR}
+    transfer_syntax: JPEG2000
+    j2k_cr: [10]
+    lossy: {max_error: 1000, beyond: hold, uid: new}
+  - name: rest
+    transfer_syntax: as-received
+"""
+    with running(tmp_path, config(port, peer, rules=rules)) as node:
+        ct, mr = (send(node, sample(corpus, name)) for name in ("CT_small.dcm", "MR_small.dcm"))
         node.settle(2)
-        node.until(lambda: [row["state"] for row in node.deliveries() if row["destination"] == "pacs"] == ["committed"] * 2, 60)
+        assert {row["sop_instance_uid"]: row["lossy"] is not None for row in node.deliveries()} == {
+            ct[1]: False,
+            mr[1]: True,
+        }
+        assert reasons(peer.asks(ct, mr)) == {mr[1]: 0x0110}

@@ -22,6 +22,7 @@ VERBS = (
     "status",
     "queue",
     "reconcile",
+    "commitment",
     "echo",
     "send",
     "ledger",

@@ -97,6 +97,10 @@ def fields(glance: Glance, running: dict[str, Any]) -> dict[str, Any]:
         "waiting": glance.waiting,
         "held": glance.held,
         "conflicts": totals.conflicts,
+        "commitments": [
+            {"destination": destination, "state": state, "count": count}
+            for (destination, state), count in totals.commitments.items()
+        ],
         "free_fraction": round(glance.free_fraction, 4),
     }
 
@@ -126,6 +130,12 @@ def show(glance: Glance, running: dict[str, Any]) -> None:
         for (uid, reason, proof), count in sorted(totals.renditions.items(), key=lambda item: -item[1]):
             renditions.add_row(str(lookup(uid)), done(reason, proof), f"{count:,}")
         console.print(renditions)
+    if totals.commitments:
+        said = ", ".join(
+            f"{count:,} {state} ({f'we asked {destination}' if destination else 'by peers'})"
+            for (destination, state), count in sorted(totals.commitments.items())
+        )
+        console.print(f"requests for storage commitment: {said}", soft_wrap=True)
     if totals.conflicts:
         console.print(
             f"[red]{totals.conflicts} instances[/] share their SOP Instance UID with other bytes: "

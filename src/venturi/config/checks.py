@@ -299,6 +299,7 @@ def _routes(parts: _Parts, written: bool) -> Iterator[Finding]:
         if not route.to and kept:
             words = f"this discards nothing: whatever it matches, route {kept[0] + 1} delivers (every match applies)"
             yield Finding(("routes", index, "to"), words, warning=True, at_key=True)
+    yield from _kept_for_ever(parts)
     named = {name for route in parts.routes.values() for name in route.to}
     for name in list(named):
         match parts.destinations.get(name):
@@ -308,6 +309,28 @@ def _routes(parts: _Parts, written: bool) -> Iterator[Finding]:
         if written and name not in named:
             words = f"no route names the destination {name!r}: nothing is delivered to it"
             yield Finding(("destinations", name), words, warning=True, at_key=True)
+
+
+def _kept_for_ever(parts: _Parts) -> Iterator[Finding]:
+    """Routes to nobody who ever has anything for good, where originals wait for that."""
+    if parts.node is None or parts.node.retain.original != "until-committed":
+        return
+
+    def commits(name: str) -> bool:
+        match parts.destinations.get(name):
+            case GroupDestination() as group:
+                return any(commits(member) for member in group.members)
+            case FolderDestination(commit=commit) | DicomDestination(commit=commit):
+                return commit
+        return True  # it is not there, or can't be read: that is said elsewhere
+
+    for index, route in parts.routes.items():
+        if route.to and not any(map(commits, route.to)):
+            words = (
+                "node.retain.original is until-committed, and none of these commits itself (commit: true): "
+                "originals that go nowhere else are kept for ever"
+            )
+            yield Finding(("routes", index, "to"), words, warning=True, at_key=True)
 
 
 def _exposure(parts: _Parts) -> Iterator[Finding]:

@@ -57,6 +57,14 @@ class LedgerCollector(Collector):
             "Instances whose SOP Instance UID another one has with other bytes",
             value=totals.conflicts,
         )
+        commitments = GaugeMetricFamily(
+            "venturi_commitments",
+            "Requests for storage commitment by the destination that was asked (none: peers asked us) and state",
+            labels=["destination", "state"],
+        )
+        for (destination, state), count in totals.commitments.items():
+            commitments.add_metric([destination, state], count)
+        yield commitments
         if totals.oldest_pending_at is not None:
             yield GaugeMetricFamily(
                 "venturi_oldest_pending_timestamp_seconds",

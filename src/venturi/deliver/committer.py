@@ -35,13 +35,15 @@ AT_ONCE = 200
 """References in one request of ours; a study has some hundred, and some peers take no thousands."""
 LATE_S = 5.0
 """How far our own rows may be behind an acknowledgement: so long an instance that is not known may still be coming."""
-SAME_S = 3.0
+SAME_S = 1.5
 """How long telling is left to the association on which was asked, if that is open still."""
 LEASE_S = 300.0
 TELLERS = 8
 TELL_DAYS = 7
 """So long a peer is called; after that it is told when it asks."""
-LOOK_S, IDLE_S = 1.0, 30.0
+QUICK_S, LOOK_S, IDLE_S = 0.5, 2.0, 30.0
+QUICK_FOR_S = 30.0
+"""After a request was judged, more is likely to happen."""
 RESEND_S = 30.0
 """After a destination said that it does not have what it got."""
 LATER = Backoff(first_s=1.0, ceiling_s=60.0)
@@ -122,11 +124,11 @@ class Answering:
         self._tellers.shutdown()
 
     def _run(self) -> None:
+        busy_at = float("-inf")
         while not self._stop.is_set():
-            busy = False
             try:
                 for commitment in self._known.to_judge(limit=20):
-                    busy = True
+                    busy_at = time.monotonic()
                     self._judge(commitment)
                     if self._stop.is_set():
                         return
@@ -134,7 +136,7 @@ class Answering:
                     self._tellers.submit(self._tell, commitment)
             except Exception:  # the ledger failed, most likely: it may be back soon
                 log.exception("storage commitments not judged; it goes on later")
-            self._rung.wait(LOOK_S if busy else LOOK_S * 2)
+            self._rung.wait(QUICK_S if time.monotonic() - busy_at < QUICK_FOR_S else LOOK_S)
             self._rung.clear()
 
     def _judge(self, commitment: Commitment) -> None:

@@ -147,8 +147,11 @@ class Commitments(Protocol):
     def not_wanted(self, numbers: Sequence[int]) -> None:
         """Nobody can be asked about these."""
 
-    def want(self, destination: str) -> int:
-        """Have all be asked about that were delivered there before anybody wanted that, and are here; how many."""
+    def want(self, destinations: Sequence[str]) -> None:
+        """From now on just these are asked: also about what they got before, if it is here; others no longer."""
+
+    def one(self, commitment: int) -> Commitment | None:
+        """A request by its number, whole."""
 
     def recent(self, limit: int) -> list[Commitment]:
         """Requests, newest first, whole."""

@@ -270,19 +270,25 @@ class SqlCommitments:
                 deliveries.update().where(deliveries.c.id.in_(numbers)).values(commit_due_at=None)
             )
 
-    def want(self, destination: str) -> int:
-        """Have older deliveries be asked about; see the port."""
+    def want(self, destinations: Sequence[str]) -> None:
+        """Say who is asked; see the port."""
         here = sa.select(instances.c.id).where(instances.c.state == inline("decided"))
         older = sa.and_(
             _delivered,
-            deliveries.c.destination == destination,
+            deliveries.c.destination.in_(destinations),
             deliveries.c.commit_due_at.is_(None),
             deliveries.c.instance_id.in_(here),
         )
+        others = sa.and_(_due, deliveries.c.destination.not_in(destinations))
         with self._database.write() as connection:
-            return connection.execute(
-                deliveries.update().where(older).values(commit_due_at=self._clock())
-            ).rowcount
+            connection.execute(deliveries.update().where(older).values(commit_due_at=self._clock()))
+            connection.execute(deliveries.update().where(others).values(commit_due_at=None))
+
+    def one(self, commitment: int) -> Commitment | None:
+        """Find a request; see the port."""
+        with self._database.read() as connection:
+            found = _whole(connection, commitments.c.id == commitment, 1)
+            return found[0] if found else None
 
     def recent(self, limit: int) -> list[Commitment]:
         """List requests; see the port."""

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from venturi.ledger.port import Attempt, DeliveryRow, Entry, Filter, InstanceRow, State, Totals
 from venturi.ledger.rows import DELIVERY_COLUMNS, to_attempt, to_delivery_row, to_instance_row
-from venturi.ledger.tables import attempts, deliveries, inline, instances, journal, renditions
+from venturi.ledger.tables import attempts, commitments, deliveries, inline, instances, journal, renditions
 
 
 def matching(which: Filter) -> list[sa.ColumnElement[bool] | sa.TextClause]:
@@ -115,6 +115,11 @@ def totals(connection: sa.Connection) -> Totals:
             sa.func.sum(renditions.c.pixel_bytes_after),
         ).group_by(renditions.c.transfer_syntax, renditions.c.reason, renditions.c.proof)
     ).all()
+    asked = connection.execute(
+        sa.select(commitments.c.destination, commitments.c.state, sa.func.count()).group_by(
+            commitments.c.destination, commitments.c.state
+        )
+    ).all()
     transcoded = [row for row in made if not row[1]]
     return Totals(
         instances=_by_state(connection),
@@ -129,6 +134,7 @@ def totals(connection: sa.Connection) -> Totals:
             )
         ).scalar(),
         conflicts=_count(connection, sa.text("conflict")),
+        commitments={(row[0], row[1]): row[2] for row in asked},
     )
 
 

@@ -6,7 +6,7 @@ Losing the ledger loses no image: it is made anew from the spool.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -264,6 +264,9 @@ class Totals:
     oldest_pending_at: float | None
     conflicts: int = 0
     """Instances whose SOP Instance UID another one has with other bytes."""
+    commitments: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Requests for storage commitment by (destination that was asked, state); the destination is empty for those of
+    peers."""
 
 
 class Ledger(Protocol):
