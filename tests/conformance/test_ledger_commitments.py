@@ -1,0 +1,335 @@
+"""What every ledger must know of storage commitment, through the port's own methods."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conformance.test_ledger import COPY, DEFAULT_NOW, ORIGINAL, Clock, decided, ended, instance
+from venturi.ledger.database import open_database
+from venturi.ledger.port import COMMITTED, Commitments, Filter, Ledger, State, Verb
+from venturi.ledger.sql import SqlLedger
+from venturi.model import CommitmentRequest, CommitmentResult, Instance, Outcome, Reference
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+UNTIL = DEFAULT_NOW + 3600
+REQUEST = CommitmentRequest("1.9.1", (Reference(CT, "1.2.3.1"), Reference(CT, "1.2.3.2")))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
+    ledger = SqlLedger(open_database(f"sqlite:///{tmp_path / 'ledger.db'}", migrate=True), clock)
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def known(ledger: Ledger) -> Commitments:
+    return ledger.commitments
+
+
+def asked(known: Commitments, request: CommitmentRequest = REQUEST, peer: str = "ct") -> bool:
+    return known.requested(request, peer, "CT1", "VENTURI", UNTIL)
+
+
+def answered(known: Commitments, *reasons: int) -> None:
+    (commitment,) = known.to_judge(10)
+    numbers = [number for number, _, _ in commitment.references]
+    assert known.judged(commitment.id, dict(zip(numbers, reasons, strict=True)), UNTIL)
+
+
+def sent(
+    ledger: Ledger, of: Instance, destination: str = "pacs", outcome: Outcome = ORIGINAL, **more: object
+) -> int:
+    """Have an instance delivered to who is asked about it; the delivery's number."""
+    decided(ledger, of, destination, outcome=outcome)
+    (job,) = ledger.claim_deliveries(destination, "d", 10, 60)
+    more = {"commit_due_at": DEFAULT_NOW + 5, **more}
+    ledger.record([ended(job, State.DELIVERED, status="0000", **more)], "d")
+    return job.id
+
+
+def state(ledger: Ledger, delivery: int) -> State:
+    (row,) = ledger.deliveries(Filter(ids=(delivery,)))
+    return row.state
+
+
+# --- asked of us ---
+
+
+def test_what_is_asked_is_judged_bit_by_bit_and_told_once(known: Commitments, clock: Clock) -> None:
+    assert asked(known)
+    (commitment,) = known.to_judge(10)
+    assert (commitment.peer, commitment.calling_ae, commitment.called_ae) == ("ct", "CT1", "VENTURI")
+    (first, reference, reason), (second, _, _) = commitment.references
+    assert (reference, reason) == (REQUEST.references[0], None)
+
+    assert not known.judged(commitment.id, {first: COMMITTED}, clock.now + 10)
+    assert known.to_judge(10) == []
+    assert known.claim_reports("d", clock.now, 60) == []
+    clock.now += 10
+    (again,) = known.to_judge(10)
+    assert [reason for _, _, reason in again.references] == [COMMITTED, None]
+    assert known.judged(commitment.id, {second: 0x0112}, clock.now)
+
+    (report,) = known.claim_reports("d", clock.now, 60)
+    assert report.result == CommitmentResult(
+        "1.9.1", (REQUEST.references[0],), ((REQUEST.references[1], 0x0112),)
+    )
+    assert known.claim_reports("e", clock.now, 60) == [], "somebody has it"
+    known.told(commitment.id, "d")
+    clock.now += 3600
+    assert known.claim_reports("d", clock.now, 60) == []
+    assert [one.state for one in known.recent(10)] == ["reported"]
+    assert known.one(commitment.id) == known.recent(1)[0]
+    assert known.one(commitment.id + 1) is None
+
+
+def test_who_is_here_is_told_first_and_only_its_own(known: Commitments, clock: Clock) -> None:
+    asked(known)
+    assert known.claim_report("ct", "CT1", "r", 60) is None, "it is not judged"
+    answered(known, COMMITTED, COMMITTED)
+    assert known.claim_reports("d", clock.now - 1, 60) == [], "it is left to who is here for a moment"
+    assert known.claim_report("mr", "CT1", "r", 60) is None
+    assert known.claim_report("ct", "CT2", "r", 60) is None
+    found = known.claim_report("ct", "CT1", "r", 60)
+    assert found is not None
+    assert known.claim_report("ct", "CT1", "s", 60) is None
+
+
+def test_who_could_not_be_told_is_told_later_or_when_it_is_here(known: Commitments, clock: Clock) -> None:
+    asked(known)
+    answered(known, COMMITTED, COMMITTED)
+    (report,) = known.claim_reports("d", clock.now, 60)
+    known.told(report.id, "somebody else", "never", None)
+    known.told(report.id, "d", "unreachable", clock.now + 30)
+    assert known.claim_reports("d", clock.now, 60) == []
+    clock.now += 30
+    (report,) = known.claim_reports("d", clock.now, 60)
+    assert (report.tries, report.detail) == (1, "unreachable")
+    known.told(report.id, "d", "it has no host", None)
+    clock.now += 1e6
+    assert known.claim_reports("d", clock.now, 60) == []
+    assert known.claim_report("ct", "CT1", "r", 60) is not None
+
+
+def test_a_lease_of_who_died_runs_out_or_is_released(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    asked(known)
+    answered(known, COMMITTED, COMMITTED)
+    assert known.claim_reports("host/deliver/7/", clock.now, 60)
+    assert "host/deliver/7/" in ledger.owners()
+    ledger.release("host/deliver/7")
+    assert known.claim_reports("host/deliver/8/", clock.now, 60)
+    clock.now += 61
+    assert known.claim_reports("host/deliver/9/", clock.now, 60)
+
+
+def test_the_same_again_is_recorded_once_and_other_instances_are_refused(known: Commitments) -> None:
+    assert asked(known)
+    assert asked(known)
+    assert asked(known, replace(REQUEST, references=REQUEST.references[::-1]))
+    assert not asked(known, replace(REQUEST, references=REQUEST.references[:1]))
+    assert asked(known, replace(REQUEST, references=REQUEST.references[:1]), peer="mr"), "another one's UID"
+    assert len(known.to_judge(10)) == 2
+
+
+def test_one_peer_is_told_one_thing_at_a_time(known: Commitments, clock: Clock) -> None:
+    for number in range(3):
+        asked(known, replace(REQUEST, transaction_uid=f"1.9.{number}"), peer=("ct", "ct", "mr")[number])
+    for commitment in known.to_judge(10):
+        known.judged(commitment.id, {number: COMMITTED for number, _, _ in commitment.references}, UNTIL)
+    assert sorted(one.peer for one in known.claim_reports("d", clock.now, 60)) == ["ct", "mr"]
+
+
+def test_what_is_kept_of_an_instance_is_all_its_receipts_with_their_copies(
+    ledger: Ledger, known: Commitments
+) -> None:
+    delivery = sent(ledger, instance(1, uid="1.9"), place="a/b.dcm", member="second")
+    ledger.add([instance(2, uid="1.9")])
+    first, second = known.kept("1.9")
+    assert (first.instance, first.state, first.conflict, first.held) == (
+        instance(1, uid="1.9"),
+        "decided",
+        True,
+        "",
+    )
+    (copy,) = first.copies
+    assert (copy.delivery, copy.destination, copy.member, copy.place) == (
+        delivery,
+        "pacs",
+        "second",
+        "a/b.dcm",
+    )
+    assert (copy.state, copy.outcome, copy.lossless) == ("delivered", ORIGINAL, True)
+    assert (second.state, second.copies) == ("received", ())
+    assert known.kept("1.10") == []
+
+
+def test_a_lossy_copy_is_not_lossless_unless_the_original_was_sent(
+    ledger: Ledger, known: Commitments
+) -> None:
+    sent(ledger, instance(1), outcome=COPY)
+    sent(ledger, instance(2), outcome=COPY, sent_original=True)
+    assert [known.kept(f"1.2.3.{number}")[0].copies[0].lossless for number in (1, 2)] == [False, True]
+
+
+# --- asked by us ---
+
+
+def test_what_was_delivered_is_asked_about_when_it_is_due(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    delivery = sent(ledger, instance(1))
+    sent(ledger, instance(2), "viewer", commit_due_at=None)
+    assert known.uncommitted("pacs", 10) == []
+    assert known.next_uncommitted("pacs") == DEFAULT_NOW + 5
+    assert known.next_uncommitted("viewer") is None
+    clock.now += 5
+    (one,) = known.uncommitted("pacs", 10)
+    assert (one.copy.delivery, one.reference) == (delivery, Reference(CT, "1.2.3.1"))
+
+    known.asked(CommitmentRequest("1.9.1", (one.reference,)), "pacs", "peer", [delivery], UNTIL)
+    assert known.uncommitted("pacs", 10) == [], "it is asked about"
+    result = CommitmentResult("1.9.1", (one.reference,))
+    assert known.reported(result, "somebody", 0) is None
+    assert known.reported(replace(result, transaction_uid="1.9.2"), "peer", 0) is None
+    assert state(ledger, delivery) is State.DELIVERED
+    assert known.reported(result, "peer", 0) == 1
+    assert state(ledger, delivery) is State.COMMITTED
+    assert [attempt.state for attempt in ledger.attempts(delivery)] == [State.DELIVERED, State.COMMITTED]
+    assert [one.state for one in known.recent(10)] == ["done"]
+    clock.now = UNTIL + 1
+    assert known.uncommitted("pacs", 10) == []
+
+
+def test_a_lossy_rendition_is_asked_about_by_its_own_uid(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    sent(ledger, instance(1), outcome=COPY)
+    sent(ledger, instance(2), outcome=COPY, sent_original=True)
+    clock.now += 5
+    assert [one.reference.sop_instance_uid for one in known.uncommitted("pacs", 10)] == ["2.25.7", "1.2.3.2"]
+
+
+def test_what_a_peer_does_not_have_is_sent_again_and_held_the_third_time(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    delivery = sent(ledger, instance(1))
+    reference = Reference(CT, "1.2.3.1")
+    for times in (1, 2, 3):
+        known.asked(CommitmentRequest(f"1.9.{times}", (reference,)), "pacs", "peer", [delivery], UNTIL)
+        result = CommitmentResult(f"1.9.{times}", (), ((reference, 0x0112),))
+        assert known.reported(result, "peer", clock.now + 30) == 1
+        (row,) = ledger.deliveries(Filter(ids=(delivery,)))
+        assert row.status == "commit-0112"
+        if times < 3:
+            assert (row.state, row.due_at) == (State.PENDING, clock.now + 30)
+            clock.now += 30
+            (job,) = ledger.claim_deliveries("pacs", "d", 10, 60)
+            ledger.record([ended(job, State.DELIVERED, clock.now, commit_due_at=clock.now)], "d")
+    assert row.state is State.HELD
+
+
+def test_what_a_peer_does_not_mention_is_not_committed(ledger: Ledger, known: Commitments) -> None:
+    first, second = sent(ledger, instance(1)), sent(ledger, instance(2))
+    known.asked(REQUEST, "pacs", "peer", [first, second], UNTIL)
+    known.reported(CommitmentResult("1.9.1", (REQUEST.references[0],)), "peer", 0)
+    assert [state(ledger, each) for each in (first, second)] == [State.COMMITTED, State.PENDING]
+
+
+def test_a_report_changes_nothing_of_what_is_on_its_way_or_held(ledger: Ledger, known: Commitments) -> None:
+    delivery = sent(ledger, instance(1))
+    reference = Reference(CT, "1.2.3.1")
+    known.asked(CommitmentRequest("1.9.1", (reference,)), "pacs", "peer", [delivery], UNTIL)
+    ledger.act(Verb.RESEND, Filter(ids=(delivery,)), "somebody")
+    known.reported(CommitmentResult("1.9.1", (reference,)), "peer", 0)
+    assert state(ledger, delivery) is State.PENDING, "what is sent now is not what was promised"
+
+
+def test_a_request_that_is_not_taken_is_made_again_and_only_the_last_is_kept(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    delivery = sent(ledger, instance(1))
+    for times in (1, 2):
+        request = CommitmentRequest(f"1.9.{times}", (Reference(CT, "1.2.3.1"),))
+        number = known.asked(request, "pacs", "peer", [delivery], UNTIL)
+        known.refused(number, "no-context: it does not commit", clock.now + 60)
+    assert known.next_uncommitted("pacs") == clock.now + 60
+    (one,) = known.recent(10)
+    assert (one.state, one.transaction_uid, one.detail) == (
+        "refused",
+        "1.9.2",
+        "no-context: it does not commit",
+    )
+
+
+def test_who_is_asked_is_what_the_configuration_says(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    """Of what was delivered before, too, if its bytes are here still."""
+    sent(ledger, instance(1), "pacs", commit_due_at=None)
+    sent(ledger, instance(2), "viewer")
+    known.want(["pacs"])
+    assert (known.next_uncommitted("pacs"), known.next_uncommitted("viewer")) == (clock.now, None)
+    known.want([])
+    assert known.next_uncommitted("pacs") is None
+
+
+def test_files_that_were_read_again_are_committed_or_written_again(
+    ledger: Ledger, known: Commitments
+) -> None:
+    first, second = sent(ledger, instance(1), "archive"), sent(ledger, instance(2), "archive")
+    known.verified({first: "", second: "the file is not there"}, DEFAULT_NOW)
+    assert [state(ledger, each) for each in (first, second)] == [State.COMMITTED, State.PENDING]
+    (row,) = ledger.deliveries(Filter(ids=(second,)))
+    assert (row.status, row.detail) == ("commit-not-found", "the file is not there")
+    known.not_wanted([second])
+
+
+# --- what may go ---
+
+
+def test_bytes_stay_while_an_answer_is_awaited(ledger: Ledger, known: Commitments, clock: Clock) -> None:
+    delivery = sent(ledger, instance(1))
+    clock.now += 100
+    assert ledger.removable(clock.now, 10) == []
+    known.verified({delivery: ""}, 0)
+    assert [found for found, _ in ledger.removable(clock.now, 10)] == [instance(1)]
+
+
+def test_until_committed_bytes_stay_until_a_lossless_copy_is(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    whole, lossy = sent(ledger, instance(1)), sent(ledger, instance(2), outcome=COPY)
+    sent(ledger, instance(3), commit_due_at=None)
+    clock.now += 100
+    known.verified({whole: "", lossy: ""}, 0)
+    assert [found for found, _ in ledger.removable(clock.now, 10, committed=True)] == [instance(1)]
+    ledger.act(Verb.RESEND, Filter(ids=(whole,)), "somebody")
+    decided(ledger, instance(4))
+    clock.now += 100
+    assert instance(4) in [found for found, _ in ledger.removable(clock.now, 10, committed=True)], "discarded"
+
+
+def test_old_requests_are_forgotten_with_the_history(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    asked(known)
+    ledger.prune(clock.now - 1, 10)
+    assert len(known.recent(10)) == 1
+    ledger.prune(clock.now + 1, 10)
+    assert known.recent(10) == []
+
+
+def test_totals_count_requests(ledger: Ledger, known: Commitments) -> None:
+    asked(known)
+    known.asked(REQUEST, "pacs", "peer", [sent(ledger, instance(1)), sent(ledger, instance(2))], UNTIL)
+    assert ledger.totals().commitments == {("", "open"): 1, ("pacs", "asked"): 1}
