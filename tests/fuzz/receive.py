@@ -21,7 +21,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from unit.associations import CT, ECHO, EXPLICIT, Host, command_pdu, data_pdu, play, request_pdu, store
-from venturi.upper_layer import pdu
+from venturi.dataset.commitment import read_request, read_result, write_request, write_result
+from venturi.errors import Malformed
+from venturi.ledger.port import Commitment
+from venturi.model import CommitmentRequest, CommitmentResult, Reference
+from venturi.receive.commitment import Partner
+from venturi.upper_layer import command, pdu
 
 VERIFICATION = "1.2.840.10008.1.1"
 RELEASE = pdu.HEADER.pack(pdu.RELEASE_RQ, 4) + bytes(4)
@@ -38,6 +43,48 @@ SEEDS: Sequence[tuple[bytes, ...]] = (
     (pdu.RELEASED, pdu.reject(1, 1, 1), request_pdu(), RELEASE, store(b"late")),
 )
 CHUNK = 2000
+COMMITMENT = [(CT, [EXPLICIT]), (command.COMMITMENT_PUSH, [EXPLICIT])]
+ASKED = (Reference(CT, "1.2.3"), Reference(CT, "1.2.4"))
+SEEDS += (
+    (
+        request_pdu(COMMITMENT),
+        command_pdu(command.action_request(7), 3),
+        data_pdu(write_request(CommitmentRequest("1.9", ASKED), EXPLICIT), 3),
+        RELEASE,
+    ),
+    (
+        request_pdu(COMMITMENT[1:]),
+        command_pdu(command.event_report_request(7, 2), 1),
+        data_pdu(write_result(CommitmentResult("1.9", ASKED[:1], ((ASKED[1], 0x0112),)), EXPLICIT), 1),
+        command_pdu(command.response(command.N_EVENT_REPORT_RSP, 1, 0, command.COMMITMENT_PUSH, ""), 1),
+    ),
+)
+
+
+class Commitments:
+    """Reads what is asked and reported, and takes it; a mistake in reading is not hidden."""
+
+    owner = "fuzz"
+
+    def requested(self, data: bytes, transfer_syntax: str, partner: Partner) -> int:
+        try:
+            read_request(data, transfer_syntax)
+        except Malformed:
+            return 0x0115
+        return 0
+
+    def reported(self, data: bytes, transfer_syntax: str, partner: Partner) -> int:
+        try:
+            read_result(data, transfer_syntax)
+        except Malformed:
+            return 0x0115
+        return 0
+
+    def to_tell(self, partner: Partner, owner: str) -> None:
+        return None
+
+    def told(self, commitment: Commitment, owner: str, failure: str, due_at: float) -> None:
+        pass
 
 
 def changed(chance: random.Random) -> tuple[bytes, list[int]]:
@@ -72,6 +119,7 @@ def changed(chance: random.Random) -> tuple[bytes, list[int]]:
 def wrong(stream: bytes, sizes: list[int]) -> str:
     """What an association does over a stream that it should not; empty where all is well."""
     host = Host()
+    host.commitment = Commitments()  # type: ignore[assignment]  # as much as it uses
     said = play(host, stream, sizes)
     if host.log.mistakes:
         return f"a mistake of ours: {host.log.mistakes}"

@@ -487,3 +487,36 @@ NODES = st.recursive(
 @settings(max_examples=150, deadline=None)
 def test_any_shape_is_a_config_or_a_config_error(file: Path, data: dict[str, object]) -> None:
     only_config_errors(file, json.dumps(data).encode())
+
+
+UNTIL_COMMITTED = """\
+node: {{retain: {{original: until-committed}}, commitment: 2h}}
+peers:
+  pacs: {{ae_title: PACS, host: 127.0.0.1}}
+destinations:
+  archive: {{folder: ./archive{folder}}}
+  pacs: {{dicom: pacs{pacs}}}
+  either: {{first_of: [archive, pacs]}}
+routes:
+  - to: [{to}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "pacs", "to", "warned"),
+    [
+        ("", "", "archive", False),
+        ("", "", "pacs", True),
+        ("", ", commit: true", "pacs", False),
+        (", commit: false", "", "archive", True),
+        (", commit: false", "", "archive, pacs, either", True),
+        ("", "", "either", False),
+    ],
+)
+def test_originals_that_would_be_kept_for_ever_are_a_warning(
+    tmp_path: Path, folder: str, pacs: str, to: str, warned: bool
+) -> None:
+    text = UNTIL_COMMITTED.format(folder=folder, pacs=pacs, to=to)
+    assert [words for words in warnings(tmp_path, text) if "kept for ever" in words] != [] or not warned
+    assert warned or not [words for words in warnings(tmp_path, text) if "kept for ever" in words]
+    assert loaded(tmp_path, text).node.commitment_s == 7200
