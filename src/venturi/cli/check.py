@@ -98,7 +98,9 @@ def head(config: Config) -> RenderableType:
         else "off",
         "data": str(node.data),
         "limits": f"{node.limits.associations} associations; none new below {node.limits.min_free:.0%} free space",
-        "keeps": f"originals {_days(node.retain.after_s)} after delivery, history {_days(node.retain.rows_s)}",
+        "keeps": f"originals {_days(node.retain.after_s)} after {_kept_until(node)}, "
+        f"history {_days(node.retain.rows_s)}",
+        "commitment": f"answered within {_days(node.commitment_s)}",
         "processes": f"{node.receivers} receivers, {node.workers} transcoding workers",
     }
     for label, value in rows.items():
@@ -141,14 +143,15 @@ def where(config: Config, name: str) -> str:
     """Where a destination is."""
     destination = config.destinations[name]
     if isinstance(destination, FolderDestination):
-        return f"folder {destination.folder}"
+        return f"folder {destination.folder}" + ("" if destination.commit else ", nothing is promised of it")
     if isinstance(destination, GroupDestination):
         names = ", ".join(destination.members)
         return (
             f"the first of {names} that works" if destination.first_of else f"spread over {names}, by study"
         )
     peer = config.peers[destination.dicom]
-    return f"DICOM to {peer.ae_title[0]} at {_host(peer.host or '')}:{peer.port}"
+    asked = ", asked for storage commitment" if destination.commit else ""
+    return f"DICOM to {peer.ae_title[0]} at {_host(peer.host or '')}:{peer.port}{asked}"
 
 
 def relevant(config: Config, destination: str) -> Iterator[Rule]:
@@ -302,6 +305,11 @@ def _address(node: Node) -> str:
 
 def _host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
+
+
+def _kept_until(node: Node) -> str:
+    committed = node.retain.original == "until-committed"
+    return "delivery and commitment" if committed else "delivery"
 
 
 def _days(seconds: float) -> str:

@@ -329,7 +329,7 @@ class OpenAssociation:
         self._message_id = self._message_id % 65535 + 1
         whole = command.message(self._ids[context], make(self._message_id), dataset, self._fragment_bytes + 6)
         self._wire.send([whole])
-        status, _ = self._answer(answer, self._timeout_s)
+        status, _ = self._answer(answer, self._timeout_s, self._given_up)
         return status
 
     def hear(self, field: int, take: Callable[[bytes, Context], int], within_s: float) -> bool:
@@ -343,7 +343,7 @@ class OpenAssociation:
                 return False
             time.sleep(HEAR_S)
         try:
-            context_id, found, dataset = self._message(time.monotonic() + self._timeout_s)
+            context_id, found, dataset = self._message(time.monotonic() + self._timeout_s, self._given_up)
             context = next((each for each, number in self._ids.items() if number == context_id), None)
             if context is None or command.number(found, command.FIELD) != field:
                 raise Malformed("another command than was waited for")
@@ -402,10 +402,12 @@ class OpenAssociation:
             self._wire.send(pieces)
             pieces = []
 
-    def _answer(self, field: int, within_s: float) -> tuple[int, str]:
+    def _answer(
+        self, field: int, within_s: float, given_up: Callable[[], bool] = lambda: False
+    ) -> tuple[int, str]:
         """Wait for the response to the last request: its status and comment. Raises Lost; then it is not alive."""
         try:
-            _, found, _ = self._message(time.monotonic() + within_s)
+            _, found, _ = self._message(time.monotonic() + within_s, given_up)
             if command.number(found, command.FIELD) != field:
                 raise Malformed("another command than a response")
             if command.number(found, command.RESPONDED_TO) != self._message_id:
@@ -419,12 +421,14 @@ class OpenAssociation:
             self.abort()
             raise
 
-    def _message(self, until: float) -> tuple[int, dict[int, bytes], bytes]:
+    def _message(
+        self, until: float, given_up: Callable[[], bool] = lambda: False
+    ) -> tuple[int, dict[int, bytes], bytes]:
         """Wait for a message: its context, command set and dataset. Raises Lost, Malformed."""
         said, dataset = bytearray(), bytearray()
         found: dict[int, bytes] | None = None
         while True:
-            kind, body = self._wire.pdu(until)
+            kind, body = self._wire.pdu(until, given_up)
             if kind == pdu.RELEASE_RQ:
                 self._wire.send([pdu.RELEASED])
             if kind != pdu.P_DATA_TF:
