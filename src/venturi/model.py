@@ -28,6 +28,9 @@ class Envelope:
     """The sender's IP address, as text."""
     received_at: float
     """When its first byte arrived: seconds since 1970-01-01 UTC."""
+    certificate: str = ""
+    """SHA-256 of the certificate that the sender has shown, 64 hexadecimal digits; empty: none. The spool alone keeps
+    it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -325,6 +325,7 @@ words = st.binary(max_size=80).map(lambda b: b.decode("utf-8", "surrogateescape"
         peer=words,
         address=words,
         received_at=st.floats(0, 1e11),
+        certificate=st.just("") | st.just("f" * 64),
     )
 )
 def test_the_envelope_comes_back_exactly_from_the_files(local: LocalSpool, envelope: Envelope) -> None:

@@ -1,6 +1,7 @@
 """TLS, with DCMTK's tools as the peer: mutual, bound to the peer's certificate, and nobody waits for who is silent."""
 
 import contextlib
+import hashlib
 import shutil
 import signal
 import socket
@@ -62,7 +63,11 @@ def test_dcmtk_stores_by_tls(tmp_path: Path, corpus: Path, authority: Authority)
     with receiving(tmp_path, limits=LIMITS, tls=node_tls(authority)) as receiver:
         ran = storescu(receiver.port, sample(corpus, "CT_small.dcm"), authority, "ct1", authority)
         assert "Received Store Response (Success)" in said(ran)
-        assert len(receiver.instances()) == 1
+        (instance,) = receiver.instances()
+    shown = ssl.PEM_cert_to_DER_cert(authority.of("ct1").read_text())
+    assert instance.envelope.certificate == hashlib.sha256(shown).hexdigest(), (
+        "the spool keeps who has sent it"
+    )
 
 
 @pytest.mark.parametrize("with_certificate", [True, False], ids=["of another authority", "none"])

@@ -26,6 +26,7 @@ from venturi.receive.p_data import PData
 from venturi.receive.port import StoreHandler
 from venturi.receive.states import TABLE, Action, Event, State
 from venturi.upper_layer import pdu
+from venturi.upper_layer.tls import fingerprint
 
 log = get_logger()
 
@@ -373,7 +374,8 @@ class Association(threading.Thread):
             return
         self.peer = admitted.peer
         contexts, accepted = negotiate(request, self._host.pdu_bytes, admitted.accept)
-        caller = Caller(self.calling_ae, self.called_ae, self.peer, self.address)
+        shown = fingerprint(self.certificate) if self.certificate else ""
+        caller = Caller(self.calling_ae, self.called_ae, self.peer, self.address, shown)
         conversation = None
         if self._host.commitment is not None:
             partner = Partner(self.peer, self.calling_ae, self.called_ae)

@@ -200,6 +200,7 @@ class _Store:
             peer=request.peer,
             address=request.address,
             received_at=time.time(),
+            certificate=request.certificate,
         )
         self._draft = self._parent.intake.create(self._envelope)
 

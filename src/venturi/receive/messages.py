@@ -41,6 +41,8 @@ class Caller:
     called_ae: str
     peer: str
     address: str
+    certificate: str = ""
+    """SHA-256 of what it has shown, hexadecimal; empty: none."""
 
 
 @dataclass(slots=True)
@@ -217,6 +219,7 @@ class Messages:
                 called_ae=caller.called_ae,
                 peer=caller.peer,
                 address=caller.address,
+                certificate=caller.certificate,
             )
             store = self._handler.begin(request)
         return _Arriving(command.C_STORE_RSP, message_id, self._context_id, sop_class, sop_instance, store)

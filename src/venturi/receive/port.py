@@ -23,6 +23,8 @@ class StoreRequest:
     called_ae: str
     peer: str
     address: str
+    certificate: str = ""
+    """SHA-256 of what it has shown, hexadecimal; empty: none."""
 
 
 class Store(Protocol):

@@ -2,7 +2,8 @@
 
 Standard elements say what they can (PS3.10 7.1): the calling AE as Source and Sending AE, the called AE as
 Receiving AE, the sender's address as Source and Sending Presentation Address. JSON in Private Information
-(0002,0102) says the rest: the peer, the time of receipt, and every value that its element can't hold exactly.
+(0002,0102) says the rest: the peer, its certificate's SHA-256, the time of receipt, and every value that its element
+can't hold exactly.
 """
 
 import json
@@ -26,6 +27,8 @@ def to_meta(envelope: Envelope) -> FileMeta:
     """Make file meta information of an envelope. Raises Malformed where there is no transfer syntax."""
     values: dict[str, str] = {}
     rest: dict[str, object] = {"peer": envelope.peer, "received_at": envelope.received_at}
+    if envelope.certificate:
+        rest["certificate"] = envelope.certificate
     for name, limit in _LIMITS.items():
         whole: str = getattr(envelope, name)
         value = _writable(whole)[:limit].rstrip("\0 ")
@@ -75,6 +78,7 @@ def from_meta(meta: FileMeta, received_at: float) -> Envelope:
         peer=str(rest.get("peer", "")),
         address=str(rest.get("address", meta.source_address)),
         received_at=float(at),
+        certificate=str(rest.get("certificate", "")),
     )
 
 
