@@ -106,7 +106,11 @@ def test_after_a_change_of_rules_what_waits_is_decided_anew(tmp_path: Path, file
     node.config.write_text(text.replace("as-received", "RLELossless"))
     node.start()
     try:
-        assert node.command("queue redecide", "--destination", "main-pacs").stdout == "1 are decided anew\n"
+        wanted = ("--destination", "main-pacs")
+        for verb in ("queue redecide", "queue retry --redecide"):
+            dry = node.command(verb, *wanted, "--dry-run").stdout
+            assert dry == "1 are decided anew (not really: --dry-run)\n"
+        assert node.command("queue retry --redecide", *wanted).stdout == "1 are decided anew\n"
 
         def rows() -> dict[str, dict[str, Any]]:
             said = json.loads(node.command("queue ls", "--state", "all", "--json").stdout)

@@ -36,7 +36,7 @@ examples:
   venturi queue resend --study 1.2.840.1 --destination pacs
   venturi queue hold --destination pacs          what waits for it waits for you, until
   venturi queue release --destination pacs       ... it may go on; also what a rule holds, as received
-  venturi queue redecide --older 1h --dry-run    how many would be decided anew by the rules as they are now
+  venturi queue redecide --older 1h --dry-run    (or retry --redecide) how many would be decided anew by the rules as they are now
   venturi queue drop 17 --yes                    give one up: its bytes go when their time has passed
   venturi queue export /media/usb --study 1.2.840.1 --original
   venturi queue journal                          who did what, and when
@@ -74,6 +74,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         add_filter(action)
         action.add_argument("--state", choices=STATES[:-1], default="", help="only in this state")
         action.add_argument("-n", "--dry-run", action="store_true", help="change nothing, say how many")
+        if verb is Verb.RETRY:
+            action.add_argument(
+                "--redecide", action="store_true", help="by the rules as they are now: redecide"
+            )
         if verb is Verb.DROP:
             action.add_argument("--yes", action="store_true", help="really")
         add_config_option(action)
@@ -135,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
     ledger = node.ledger_of(config)
     try:
         if args.action in set(Verb):
-            code = act(ledger, Verb(args.action), args)
+            code = act(ledger, Verb.REDECIDE if getattr(args, "redecide", False) else Verb(args.action), args)
             if code == 0 and not args.dry_run:
                 node.wake(config)
             return code
