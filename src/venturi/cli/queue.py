@@ -36,7 +36,8 @@ examples:
   venturi queue resend --study 1.2.840.1 --destination pacs
   venturi queue hold --destination pacs          what waits for it waits for you, until
   venturi queue release --destination pacs       ... it may go on; also what a rule holds, as received
-  venturi queue redecide --older 1h --dry-run    (or retry --redecide) how many would be decided anew by the rules as they are now
+  venturi queue redecide --older 1h --dry-run    how many would be decided anew by the rules as they are now
+  venturi queue retry --redecide --older 1h      the same, really
   venturi queue drop 17 --yes                    give one up: its bytes go when their time has passed
   venturi queue export /media/usb --study 1.2.840.1 --original
   venturi queue journal                          who did what, and when
