@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from venturi import log as logs
 from venturi.errors import Permanent, Temporary
-from venturi.ledger.port import Ledger, Role
+from venturi.ledger.port import Doorbell, Ledger, Role
 from venturi.log import get_logger
 from venturi.node import (
     GroupParts,
@@ -159,14 +159,14 @@ def deliver(start: Start, connection: Connection) -> None:
     stop = stop_event()
     ledger, spool = ledger_of(config), spool_of(config)
     owner = owner_name("deliver")
+    bell = bell_of(config, Role.DELIVER)
     paces = {name: pace_of(config, name) for name in config.destinations}
     breakers: list[Breaker] = []
     couriers = [
         courier
         for name in config.destinations
-        for courier in couriers_of(config, name, ledger, spool, owner, paces, breakers)
+        for courier in couriers_of(config, name, ledger, spool, owner, paces, breakers, bell)
     ]
-    bell = bell_of(config, Role.DELIVER)
 
     def keep_house() -> None:
         while not stop.wait(JANITOR_S):
@@ -209,6 +209,7 @@ def couriers_of(
     owner: str,
     paces: Mapping[str, Pace],
     breakers: list[Breaker],
+    bell: Doorbell,
 ) -> Iterator[Courier]:
     """Those that deliver to one destination; its breakers are added to the list. Raises ConfigError."""
     from venturi.deliver.breaker import Breaker
@@ -225,9 +226,13 @@ def couriers_of(
     def hours() -> bool:
         return any(is_open(config, each) for each in members or (name,))
 
+    def undecided() -> None:
+        bell.ring(Role.TRANSCODE)
+
     for number in range(getattr(wanted, "associations", len(members) or 1)):
-        destination = destination_of(config, name, paces[name], group)
-        yield Courier(name, destination, ledger, spool, f"{owner}{name}/{number}", backoff, breaker, hours)
+        destination = destination_of(config, name, paces[name], group, ledger.learn)
+        whose = f"{owner}{name}/{number}"
+        yield Courier(name, destination, ledger, spool, whose, backoff, breaker, hours, undecided)
 
 
 def tell_troubles(config: Config, troubles: Sequence[Trouble]) -> None:

@@ -83,8 +83,8 @@ def storescp(folder: Path, *options: str, port: int | None = None, log: Path | N
 
 
 @contextlib.contextmanager
-def orthanc(folder: Path) -> Iterator[tuple[int, int]]:
-    """Orthanc without plugins; its DICOM port and its HTTP port."""
+def orthanc(folder: Path, **more: object) -> Iterator[tuple[int, int]]:
+    """Orthanc without plugins, with ``more`` settings; its DICOM port and its HTTP port."""
     folder.mkdir(exist_ok=True)
     dicom, http = free_port(), free_port()
     config = folder / "orthanc.json"
@@ -98,6 +98,7 @@ def orthanc(folder: Path) -> Iterator[tuple[int, int]]:
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "Plugins": [],
+        **more,
     }
     config.write_text(json.dumps(settings))
     with process([need("Orthanc"), str(config)], http, folder / "orthanc.log"):
