@@ -155,7 +155,7 @@ class Engine:
         )
         made = output.with_name(f"{output.stem}-implicit.part")
         try:
-            second = recast(open_dataset(output), target, made)
+            second = recast(open_dataset(output), Target(target.transfer_syntax), made)
             made.replace(output)
         except BaseException:
             output.unlink(missing_ok=True)
