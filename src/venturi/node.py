@@ -191,16 +191,9 @@ def echo(config: Config, name: str) -> EchoResult:
 
 def acceptances(config: Config, since: float = 0.0) -> list[Acceptance]:
     """What destinations' peers accepted, as far as the node has learnt it since then; nothing where it never ran."""
-    try:
-        ledger = ledger_of(config)
-    except (Temporary, Permanent):
-        return []
-    try:
+    with contextlib.suppress(Temporary, Permanent), contextlib.closing(ledger_of(config)) as ledger:
         return ledger.learnt(since)
-    except (Temporary, Permanent):
-        return []
-    finally:
-        ledger.close()
+    return []
 
 
 def send(config: Config, name: str, parcels: Sequence[Parcel]) -> Iterator[Receipt]:

@@ -116,6 +116,8 @@ def became(outcome: Outcome, sop_instance_uid: str = "") -> str:
         if outcome.lossy:
             proof += f" ({lost(outcome.lossy, sop_instance_uid)})"
         detail = f"; {outcome.detail}" if outcome.detail else ""
+        if not before:
+            return f"{lookup(outcome.transfer_syntax)}: every value proven equal; there are no pixels{detail}"
         return (
             f"{lookup(outcome.transfer_syntax)}: pixel data {size(before)} -> {size(after)} ({saving(before, after)}, "
             f"{before / max(after, 1):.2f}:1), {outcome.frames} frames, {proof} [{outcome.codec}]{detail}"

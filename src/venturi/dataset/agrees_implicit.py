@@ -6,6 +6,7 @@ value; nothing is raised, and nothing is changed.
 
 from collections.abc import Iterable
 
+from venturi.dataset.contents import let_go
 from venturi.dataset.scan import DEEPEST, EXPLICIT_LE, IMPLICIT_LE, Buffer, Element, items, name, scan
 from venturi.errors import Malformed
 
@@ -59,6 +60,9 @@ def _value(buffer: Buffer, theirs: Element, other: Buffer, our: Element) -> str:
         before = buffer[theirs.value + done : theirs.value + done + count]
         if before != other[our.value + done : our.value + done + count]:
             return f"{name(our.tag)} has another value"
+        if done and done // _CHUNK_BYTES % 16 == 0:
+            let_go(buffer)
+            let_go(other)
     return ""
 
 
