@@ -80,7 +80,7 @@ def settle(
         became = outcome.transfer_syntax if outcome.transcoded else source
         if not (takes.get(became, True) or takes.get(source, True) or holds(decision, outcome)):
             why = "" if outcome.reason in (None, Reason.ASKED) else f"{outcome.reason}, and "
-            decision = _uncompressed(decision, takes, why + _neither(became, source))  # noqa: PLW2901  # its better half
+            decision = _uncompressed(decision, takes, why + _neither(became, source))  # noqa: PLW2901  # it takes its place
             outcome_of(decision.target)
         settled.append(decision)
     return tuple(settled), tuple(made[target] for target in dict.fromkeys(each.target for each in settled))
