@@ -98,11 +98,12 @@ class DeliverRole:
             return any(is_open(config, each) for each in members or (name,))
 
         for number in range(getattr(wanted, "associations", len(members) or 1)):
-            destination = destination_of(config, name, self._paces[name], group)
+            destination = destination_of(config, name, self._paces[name], group, ledger.learn)
             owner = f"{self._owner}{name}/{number}"
             yield Courier(
                 *(name, destination, ledger, self._spool, owner, backoff, breaker, hours),
                 commits=lambda member: self._commits(name, member),
+                undecided=lambda: self._bell.ring(Role.TRANSCODE),
             )
 
     def _keep_house(self, stop: threading.Event) -> None:

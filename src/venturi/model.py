@@ -89,6 +89,20 @@ class Decision:
     """The name of the rule that won."""
     target: Target
     on_failure: OnFailure = OnFailure.KEEP
+    instead: str = ""
+    """Why the target is another than the rule's, in words: the destination is known not to take what it asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What a destination's peer answered to a presentation context of one transfer syntax (PS3.8 9.3.3.2)."""
+
+    destination: str
+    sop_class_uid: str
+    transfer_syntax: str
+    accepted: bool
+    at: float
+    """When it answered: seconds since 1970-01-01 UTC."""
 
 
 class Reason(StrEnum):
@@ -213,6 +227,8 @@ class Judgement:
     held: str = ""
     summary: HeaderSummary = field(default_factory=HeaderSummary)
     config_digest: str = ""
+    only: tuple[str, ...] = ()
+    """The destinations it was decided anew for; empty: all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from venturi.errors import ConfigError, Permanent, Temporary
 from venturi.ledger.doorbell import UnixDoorbell
 from venturi.ledger.port import Job, Ledger, Role
 from venturi.log import get_logger
-from venturi.model import Instance
+from venturi.model import Acceptance, Instance
 from venturi.notify import listening_socket
 from venturi.process import Child, lives
 from venturi.spool.port import Spool
@@ -34,6 +34,7 @@ from venturi.transcode.port import Job as CrewJob
 if TYPE_CHECKING:
     from venturi.config.schema import Config, Peer
     from venturi.console.port import Reconciled
+    from venturi.deliver.acceptances import Acceptances, Learn
     from venturi.deliver.breaker import Breaker, Trouble
     from venturi.deliver.dicom import EchoResult
     from venturi.deliver.pace import Pace
@@ -186,6 +187,13 @@ def echo(config: Config, name: str) -> EchoResult:
     from venturi.deliver import dicom
 
     return dicom.echo(peer_of(config, name), config.node.ae_title[0], config.node)
+
+
+def acceptances(config: Config, since: float = 0.0) -> list[Acceptance]:
+    """What destinations' peers accepted, as far as the node has learnt it since then; nothing where it never ran."""
+    with contextlib.suppress(Temporary, Permanent), contextlib.closing(ledger_of(config)) as ledger:
+        return ledger.learnt(since)
+    return []
 
 
 def send(config: Config, name: str, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
@@ -363,9 +371,16 @@ class GroupParts(NamedTuple):
 
 
 def destination_of(
-    config: Config, name: str, pace: Pace | None = None, group: GroupParts | None = None
+    config: Config,
+    name: str,
+    pace: Pace | None = None,
+    group: GroupParts | None = None,
+    learn: Learn | None = None,
 ) -> Destination:
-    """The destination of that name; a group needs its parts. Raises ConfigError."""
+    """The destination of that name; a group needs its parts. Raises ConfigError.
+
+    ``learn`` is told what a peer accepts; that of a group's member is the member's.
+    """
     from venturi.config.schema import DicomDestination, FolderDestination, GroupDestination
     from venturi.deliver.folder import Folder
 
@@ -373,12 +388,18 @@ def destination_of(
         case FolderDestination() as wanted:
             return Folder(wanted, pace)
         case DicomDestination() as wanted:
-            return peer_destination(config, wanted.dicom, wanted.calling_ae or config.node.ae_title[0], pace)
+            from venturi.deliver.acceptances import Acceptances
+
+            calling_ae = wanted.calling_ae or config.node.ae_title[0]
+            acceptances = Acceptances(name, learn) if learn else None
+            return peer_destination(config, wanted.dicom, calling_ae, pace, acceptances)
         case GroupDestination() as wanted:
             from venturi.deliver.group import Group
 
             assert group is not None  # noqa: S101  # only couriers deliver to groups
-            members = {each: destination_of(config, each, group.paces[each]) for each in wanted.members}
+            members = {
+                each: destination_of(config, each, group.paces[each], learn=learn) for each in wanted.members
+            }
             return Group(
                 name,
                 members,
@@ -389,8 +410,14 @@ def destination_of(
             )
 
 
-def peer_destination(config: Config, name: str, calling_ae: str, pace: Pace | None = None) -> Destination:
+def peer_destination(
+    config: Config,
+    name: str,
+    calling_ae: str,
+    pace: Pace | None = None,
+    acceptances: Acceptances | None = None,
+) -> Destination:
     """A peer as a destination. Raises ConfigError."""
     from venturi.deliver.dicom import Dicom
 
-    return Dicom(peer_of(config, name), calling_ae, config.node, pace)
+    return Dicom(peer_of(config, name), calling_ae, config.node, pace, acceptances)

@@ -33,6 +33,7 @@ TARGETS = {
     str(syntaxes.lookup(target.transfer_syntax or "")): target
     for target in (
         Target(syntaxes.EXPLICIT_VR_LITTLE_ENDIAN),
+        Target(syntaxes.IMPLICIT_VR_LITTLE_ENDIAN),
         _lossless(syntaxes.RLE_LOSSLESS),
         _lossless(syntaxes.JPEG_LOSSLESS_SV1),
         _lossless(syntaxes.JPEG_LS_LOSSLESS),

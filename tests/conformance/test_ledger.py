@@ -23,6 +23,7 @@ from venturi.ledger.sql import SqlLedger, open_ledger
 from venturi.ledger.tables import REVISIONS, deliveries, instances, metadata, renditions
 from venturi.model import (
     AS_RECEIVED,
+    Acceptance,
     Decision,
     Envelope,
     HeaderSummary,
@@ -1133,6 +1134,155 @@ def test_every_connection_is_durable_and_checked(ledger: SqlLedger) -> None:
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
+# --- what peers accept ---
+
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def acceptance(syntax: str, accepted: bool, at: float = DEFAULT_NOW, destination: str = "pacs") -> Acceptance:
+    return Acceptance(destination, CT, syntax, accepted, at)
+
+
+def test_the_last_answer_to_each_syntax_is_remembered(ledger: Ledger) -> None:
+    ledger.learn([acceptance(EXPLICIT, True), acceptance("1.2.840.10008.1.2.5", False)])
+    ledger.learn([acceptance(EXPLICIT, False, DEFAULT_NOW + 5), acceptance(EXPLICIT, True, destination="x")])
+    assert ledger.learnt(0.0) == [
+        acceptance(EXPLICIT, False, DEFAULT_NOW + 5),
+        acceptance("1.2.840.10008.1.2.5", False),
+        acceptance(EXPLICIT, True, destination="x"),
+    ]
+
+
+def test_what_was_learnt_too_long_ago_does_not_count(ledger: Ledger) -> None:
+    ledger.learn([acceptance(EXPLICIT, False, DEFAULT_NOW - 10), acceptance("1.2.840.10008.1.2", True)])
+    assert ledger.learnt(DEFAULT_NOW - 5) == [acceptance("1.2.840.10008.1.2", True)]
+    ledger.prune(DEFAULT_NOW - 5, 10)
+    assert ledger.learnt(0.0) == [acceptance("1.2.840.10008.1.2", True)]
+
+
+def refused(ledger: Ledger, destination: str) -> Job:
+    """A delivery to it has just found out that another rendition would be taken."""
+    (job,) = ledger.claim_deliveries(destination, "d", 100, 60)
+    attempt = ended(job, State.HELD, status="no-context", detail="proposed: that; accepted: this", anew=True)
+    ledger.record([attempt], "d")
+    return job
+
+
+def only(of: Judgement, *destinations: str) -> Judgement:
+    decisions = tuple(replace(each, instead="it takes no other") for each in of.decisions)
+    return replace(of, decisions=decisions, only=destinations)
+
+
+def test_what_takes_another_rendition_is_decided_anew_alone(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "archive", "pacs", "later", "refusing", "held")
+    delivered(ledger, "archive")
+    (job,) = ledger.claim_deliveries("refusing", "d", 5, 60)
+    ledger.record([ended(job, State.HELD, status="A900")], "d")
+    ledger.act(Verb.HOLD, Filter(destination="held"), "somebody")
+    before = {row.destination: row for row in ledger.deliveries(Filter())}
+    refused(ledger, "pacs")
+    (claim,) = ledger.claim_instances("w", 5, 60)
+    assert (claim.instance, claim.only) == (instance(1), ("pacs",))
+    assert ledger.judge(only(judgement(instance(1), "pacs", outcome=MADE), "pacs"), "w")
+    after = {row.destination: row for row in ledger.deliveries(Filter())}
+    changed = after.pop("pacs")
+    assert (changed.state, changed.transfer_syntax, changed.instead) == (
+        State.PENDING,
+        MADE.transfer_syntax,
+        "it takes no other",
+    )
+    assert all(after[name] == before[name] for name in after)
+    assert [row.state for row in ledger.instances(Filter())] == ["decided"]
+    assert ledger.claim_instances("w", 5, 60) == []
+
+
+def test_tries_go_on_counting_after_it(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "pacs")
+    refused(ledger, "pacs")
+    ledger.claim_instances("w", 5, 60)
+    ledger.judge(only(judgement(instance(1), "pacs", outcome=MADE), "pacs"), "w")
+    (job,) = ledger.claim_deliveries("pacs", "d", 5, 60)
+    assert (job.tries, job.outcome) == (1, MADE)
+    assert [attempt.status for attempt in ledger.attempts(job.id)] == ["no-context"]
+    ledger.record([ended(job, State.HELD, status="no-context")], "d")
+    assert ledger.claim_instances("w", 5, 60) == [], "once is enough"
+    ledger.act(Verb.REDECIDE, Filter(ids=(job.id,)), "somebody")
+    (claim,) = ledger.claim_instances("w", 5, 60)
+    assert claim.only == ()
+    ledger.judge(judgement(instance(1), "pacs"), "w")
+    (job,) = ledger.claim_deliveries("pacs", "d", 5, 60)
+    assert job.tries == 0, "a person begins anew"
+
+
+def test_two_that_ask_one_after_the_other_are_both_decided(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "pacs", "other")
+    refused(ledger, "pacs")
+    (claim,) = ledger.claim_instances("w", 5, 60)
+    assert claim.only == ("pacs",)
+    refused(ledger, "other")  # while the first is decided
+    ledger.judge(only(judgement(instance(1), "pacs", outcome=MADE), "pacs"), "w")
+    assert states(ledger) == {"pacs": State.PENDING, "other": State.HELD}
+    (claim,) = ledger.claim_instances("w", 5, 60)
+    assert claim.only == ("other",)
+    ledger.judge(only(judgement(instance(1), "other", outcome=MADE), "other"), "w")
+    assert states(ledger) == {"pacs": State.PENDING, "other": State.PENDING}
+    assert ledger.claim_instances("w", 5, 60) == []
+
+
+def test_what_the_rules_no_longer_send_there_stays_held_and_says_so(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "pacs")
+    refused(ledger, "pacs")
+    ledger.claim_instances("w", 5, 60)
+    ledger.judge(Judgement(instance(1), only=("pacs",)), "w")
+    (row,) = ledger.deliveries(Filter())
+    assert (row.state, row.status) == (State.HELD, "no-longer-routed")
+    assert "accepted: this" in row.detail
+    assert "no longer send it there" in row.detail
+    assert ledger.claim_instances("w", 5, 60) == []
+
+
+def test_who_lost_the_lease_has_nothing_decided_anew(ledger: Ledger, clock: Clock) -> None:
+    decided(ledger, instance(1), "pacs")
+    (job,) = ledger.claim_deliveries("pacs", "d", 5, 60)
+    clock.now += 100
+    ledger.claim_deliveries("pacs", "another", 5, 60)
+    ledger.record([ended(job, State.HELD, status="no-context", anew=True)], "d")
+    assert states(ledger) == {"pacs": State.PENDING}
+    assert ledger.claim_instances("w", 5, 60) == []
+
+
+def test_where_a_person_wants_it_decided_anew_too_it_is_for_all(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "pacs", "other")
+    (job,) = ledger.claim_deliveries("pacs", "d", 5, 60)
+    ledger.act(Verb.REDECIDE, Filter(destination="other"), "somebody")
+    ledger.record([ended(job, State.HELD, status="no-context", anew=True)], "d")
+    (claim,) = ledger.claim_instances("w", 5, 60)
+    assert claim.only == ()
+    ledger.judge(judgement(instance(1), "pacs", "other", outcome=MADE), "w")
+    assert states(ledger) == {"pacs": State.PENDING, "other": State.PENDING}
+
+
+def test_a_ledger_of_the_schema_before_keeps_its_deliveries(url: str, clock: Clock) -> None:
+    ledger = SqlLedger(open_database(url, migrate=True), clock)
+    decided(ledger, instance(1), "pacs")
+    ledger.close()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for table in ("acceptances", "commitment_items", "commitments"):
+            connection.execute(sa.text(f"DROP TABLE {table}"))
+        connection.execute(sa.text("DROP INDEX deliveries_uncommitted"))
+        for column in ("instead", "member", "place", "commit_due_at"):
+            connection.execute(sa.text(f"ALTER TABLE deliveries DROP COLUMN {column}"))
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0003'"))
+    engine.dispose()
+    ledger = SqlLedger(open_database(url, migrate=True), clock)
+    assert [row.instead for row in ledger.deliveries(Filter())] == [""]
+    assert ledger.learnt(0.0) == []
+    ledger.learn([acceptance(EXPLICIT, True)])
+    ledger.close()
+
+
 def test_migrations_make_exactly_the_tables_that_are_used(ledger: SqlLedger) -> None:
     made = sa.create_engine("sqlite://")
     metadata.create_all(made)
@@ -1204,7 +1354,7 @@ def test_the_migrations_speak_postgresql_too() -> None:
     from alembic.migration import MigrationContext
     from alembic.operations import Operations
 
-    from venturi.ledger.migrations.versions import v0001_first, v0002_lossy
+    from venturi.ledger.migrations.versions import v0001_first, v0002_lossy, v0003_groups, v0004_acceptances
 
     text = io.StringIO()
     context = MigrationContext.configure(
@@ -1213,10 +1363,13 @@ def test_the_migrations_speak_postgresql_too() -> None:
     with Operations.context(context):
         v0001_first.upgrade()
         v0002_lossy.upgrade()
+        v0003_groups.upgrade()
+        v0004_acceptances.upgrade()
     said = text.getvalue()
     assert "ALTER TABLE renditions ADD COLUMN hold BOOLEAN DEFAULT false NOT NULL" in said
     assert "ALTER TABLE renditions ADD COLUMN lossy_psnr_db DOUBLE PRECISION" in said
     assert "WHERE lossy_sop_instance_uid IS NOT NULL" in said
+    assert "ALTER TABLE deliveries ADD COLUMN instead TEXT DEFAULT '' NOT NULL" in said
 
 
 def test_the_last_migration_is_the_one_this_version_works_with() -> None:

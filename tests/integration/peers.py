@@ -84,7 +84,7 @@ def storescp(folder: Path, *options: str, port: int | None = None, log: Path | N
 
 @contextlib.contextmanager
 def orthanc(folder: Path, **more: object) -> Iterator[tuple[int, int]]:
-    """Orthanc without plugins, with more settings; its DICOM port and its HTTP port."""
+    """Orthanc without plugins, with ``more`` settings; its DICOM port and its HTTP port."""
     folder.mkdir(exist_ok=True)
     dicom, http = free_port(), free_port()
     config = folder / "orthanc.json"

@@ -464,7 +464,6 @@ def test_a_rule_says_what_it_decompresses(
         ("GDCMJ2K_TextGBR.dcm", Reason.FRAMES),
         ("liver_expb_1frame.dcm", Reason.SEGMENTATION_BITS),
         ("reportsi.dcm", Reason.SAME_SYNTAX),
-        ("rtplan.dcm", Reason.NO_PIXEL_DATA),
     ],
 )
 def test_what_is_not_decompressed_goes_on_with_the_reason(name: str, reason: Reason, tmp_path: Path) -> None:

@@ -294,7 +294,11 @@ FORMS = {
     syntaxes.IMPLICIT_VR_LITTLE_ENDIAN: (True, True),
     syntaxes.EXPLICIT_VR_BIG_ENDIAN: (False, False),
 }
-MAKERS = tuple(encoders[0] for encoders in registry().encoders().values())
+MAKERS = tuple(
+    encoders[0]
+    for uid, encoders in registry().encoders().items()
+    if uid != syntaxes.IMPLICIT_VR_LITTLE_ENDIAN  # whose elements are others: test_recast.py
+)
 QUALITY = {
     syntaxes.JPEG_LS_NEAR_LOSSLESS: ("jls_error", 1),
     syntaxes.JPEG_2000: ("j2k_psnr", (60.0,)),

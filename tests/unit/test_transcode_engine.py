@@ -25,7 +25,7 @@ from venturi.transcode.image import MOST_FRAMES, Image
 BY_SYNTAX: dict[str, Encoder] = {
     uid: encoders[0]
     for uid, encoders in registry().encoders().items()
-    if not encoders[0].lossy and uid != syntaxes.EXPLICIT_VR_LITTLE_ENDIAN
+    if not encoders[0].lossy and not syntaxes.lookup(uid).native
 }
 LOSSLESS = list(BY_SYNTAX)
 NAMES = [syntaxes.lookup(uid).keyword for uid in LOSSLESS]

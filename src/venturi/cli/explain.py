@@ -4,6 +4,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from venturi.config.schema import Config
 from venturi.dataset.facts import read_header
 from venturi.dataset.syntaxes import lookup
 from venturi.errors import Malformed
-from venturi.ledger.port import holds
-from venturi.model import Instance, Outcome
+from venturi.ledger.port import TRUSTED_S, holds
+from venturi.model import Acceptance, Instance, Outcome, Target
 from venturi.rules.condition import Seen
 from venturi.rules.decide import Explanation
 from venturi.rules.decide import explain as explain_rules
 from venturi.rules.facts import Facts
+from venturi.rules.fit import known_of, settle
 
 NAME = "explain"
 HELP = "say what would become of a file, for each destination, which rule decides, and why the others do not"
@@ -33,7 +35,8 @@ examples:
   venturi explain study/ --json
 
 The image is really encoded and proven, in a temporary folder; nothing is stored or sent. Values of the header are
-shown on the terminal where a rule looks at them.
+shown on the terminal where a rule looks at them. What a peer has refused since yesterday counts, as it does in the
+node: then something else than the rule's is said to go, and why.
 """
 
 
@@ -53,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Explain each; 1 where one is no DICOM file."""
     config = load_config(args)
+    acceptances = node.acceptances(config, time.time() - TRUSTED_S)
     called = args.called or config.node.ae_title[0]
     peer = args.peer or node.peer_of_title(config, args.calling)
     code, told = 0, []
@@ -65,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             if not args.json:
                 console.print(f"[bold]{path}[/]\n  [red]not DICOM:[/] {error}", soft_wrap=True)
             continue
-        explanation, outcomes = explain(config, path, instance)
+        explanation, outcomes = explain(config, path, instance, acceptances)
         if args.json:
             told.append(fields(path, explanation, outcomes))
         else:
@@ -76,21 +80,32 @@ def run(args: argparse.Namespace) -> int:
 
 
 def explain(
-    config: Config, path: Path, instance: Instance
+    config: Config, path: Path, instance: Instance, acceptances: Sequence[Acceptance] = ()
 ) -> tuple[Explanation, dict[str, tuple[Outcome, float]]]:
     """Ask the rules and make each target; outcomes and seconds by target digest."""
     engine = node.engine()
+    envelope = instance.envelope
+    of_its_class = [each for each in acceptances if each.sop_class_uid == envelope.sop_class_uid]
+    known = known_of(of_its_class, config.groups)
     with read_header(path) as header:
         facts = Facts(header, instance.envelope, instance.size_bytes)
-        explanation = explain_rules(config.rules, config.routes, facts)
+        explanation = explain_rules(config.rules, config.routes, facts, known)
     outcomes = {}
     with tempfile.TemporaryDirectory(prefix="venturi-explain-") as folder:
-        for target in dict.fromkeys(reason.decision.target for reason in explanation.destinations):
+
+        def make(target: Target) -> Outcome:
             begun = time.perf_counter()
             outcome = engine.transcode(path, target, Path(folder) / "rendition.dcm")
             outcomes[target.digest] = (outcome, time.perf_counter() - begun)
             (Path(folder) / "rendition.dcm").unlink(missing_ok=True)
-    return explanation, outcomes
+            return outcome
+
+        asked = explanation.destinations
+        decisions, _ = settle(
+            [reason.decision for reason in asked], envelope.transfer_syntax, known, make, holds
+        )
+    settled = (replace(reason, decision=decision) for reason, decision in zip(asked, decisions, strict=True))
+    return replace(explanation, destinations=tuple(settled)), outcomes
 
 
 def became(outcome: Outcome, sop_instance_uid: str = "") -> str:
@@ -101,6 +116,8 @@ def became(outcome: Outcome, sop_instance_uid: str = "") -> str:
         if outcome.lossy:
             proof += f" ({lost(outcome.lossy, sop_instance_uid)})"
         detail = f"; {outcome.detail}" if outcome.detail else ""
+        if not before:
+            return f"{lookup(outcome.transfer_syntax)}: every value proven equal; there are no pixels{detail}"
         return (
             f"{lookup(outcome.transfer_syntax)}: pixel data {size(before)} -> {size(after)} ({saving(before, after)}, "
             f"{before / max(after, 1):.2f}:1), {outcome.frames} frames, {proof} [{outcome.codec}]{detail}"
@@ -164,6 +181,8 @@ def show(
             )
         if not any(asked.matched for asked in reason.asked):
             say("     no rule matches: as received", "dim")
+        if decision.instead:
+            say(f"     not by the rule: {decision.instead}", "yellow")
         uid = instance.envelope.sop_instance_uid
         say(f"     {became(outcome, uid)}  ({seconds * 1000:.0f} ms)")
         if holds(decision, outcome):

@@ -46,7 +46,7 @@ MADE = (
 
 def target_of(transfer_syntax: str, takes: tuple[str, ...], lossy: bool) -> Target:
     """Ask for a syntax as broadly as a rule can: of all that lost nothing yet, whatever the saving."""
-    if transfer_syntax == syntaxes.EXPLICIT_VR_LITTLE_ENDIAN:
+    if transfer_syntax in (syntaxes.EXPLICIT_VR_LITTLE_ENDIAN, syntaxes.IMPLICIT_VR_LITTLE_ENDIAN):
         return Target(transfer_syntax)
     parameters: dict[str, Any] = {"from": ("lossless", "uncompressed")}
     if lossy:

@@ -198,6 +198,7 @@ def how(row: DeliveryRow) -> str:
     if row.sent_original:
         return f"as received: not taken as {short(row.transfer_syntax)}"
     mark = {Proof.BOUND: ", lossy", Proof.NONE: ", not proven"}.get(Proof(row.proof), "")
+    mark += ", not by the rule" if row.instead else ""
     return f"{short(row.transfer_syntax)} {saving(row.size_before, row.size_after)}{mark}"
 
 
@@ -236,6 +237,7 @@ def show(ledger: Ledger, args: argparse.Namespace) -> int:
         ("lossy", lost(row.lossy, row.sop_instance_uid) if row.lossy else ""),
         ("as received because", row.reason),
         ("in words", row.reason_detail),
+        ("not by the rule", row.instead),
         ("sent", "the original: the destination does not take what was encoded" if row.sent_original else ""),
         ("size", f"{row.size_before:,} -> {row.size_after:,} bytes"),
         ("status", row.status),

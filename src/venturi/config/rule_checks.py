@@ -72,7 +72,7 @@ def _never_lossy(path: Path, rule: Rule, parameters: Mapping[str, object]) -> It
 def _not_taken(path: Path, rule: Rule, taken: object) -> Iterator[Finding]:
     """Encodings that a rule asks for and then does not take (``transcode.wishes``: from)."""
     target = rule.target.transfer_syntax
-    if target is None or (str(lookup(target)) == NATIVE and taken is None):
+    if target is None or (str(lookup(target)) in NATIVE and taken is None):
         return
     words = taken if isinstance(taken, tuple) else (UNCOMPRESSED,)
     for at, clause in rule.when.located():

@@ -224,7 +224,7 @@ def _value_mistakes(text: RuleText, syntax: Syntax) -> Iterator[InitErrorDetails
     if bound is not None and bound < 0:
         yield mistake(("lossy", "max_error"), "max_error is 0 or more")
     for index, entry in enumerate(text.taken or ()):
-        if str(syntax) != NATIVE and lookup(entry).lossy:
+        if str(syntax) not in NATIVE and lookup(entry).lossy:
             words = f"{lookup(entry)} is lossy, and lossy input is never encoded again: remove it"
             yield mistake(("from", index), words)
 

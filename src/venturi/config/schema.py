@@ -272,3 +272,9 @@ class Config(Model):
     """What is probably not meant, each ``file:line:column: message``."""
 
     not_in_file: ClassVar[frozenset[str]] = frozenset(("path", "digest", "warnings"))
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The members of those destinations that are groups."""
+        found = self.destinations.items()
+        return {name: wanted.members for name, wanted in found if isinstance(wanted, GroupDestination)}

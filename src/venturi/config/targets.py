@@ -11,7 +11,8 @@ from venturi.dataset.syntaxes import BY_KEYWORD, Family, Syntax, lookup
 from venturi.rules.keys import suggestion
 from venturi.rules.parse import syntax_uid
 
-NATIVE = "ExplicitVRLittleEndian"
+NATIVE = ("ExplicitVRLittleEndian", "ImplicitVRLittleEndian")
+"""Keywords of the uncompressed syntaxes that are made."""
 NEEDS = {
     "JPEGBaseline8Bit": ("jpeg_quality",),
     "JPEGLSNearLossless": ("jls_error",),
@@ -25,7 +26,7 @@ _ENCAPSULATED = (
     *("RLELossless", "JPEGLosslessSV1", "JPEGBaseline8Bit", "JPEGLSLossless", "JPEGLSNearLossless"),
     *_JPEG_2000,
 )
-TARGETS = (NATIVE, *_ENCAPSULATED)
+TARGETS = (*NATIVE, *_ENCAPSULATED)
 """Keywords of the syntaxes that are made; other packages may bring more."""
 
 _TAKEN_BY = {
@@ -37,7 +38,7 @@ _TAKEN_BY = {
     "codec": _ENCAPSULATED,
     "offset_table": _ENCAPSULATED,
     "min_saving": _ENCAPSULATED,
-    "as_rgb": (NATIVE,),
+    "as_rgb": NATIVE,
     "lossy": tuple(NEEDS),
     "from": TARGETS,
     "prove": TARGETS,
@@ -101,6 +102,6 @@ def takes(entries: Iterable[str], syntax: Syntax) -> tuple[str, ...]:
     found = set(entries)
     if LOSSLESS in found:
         found.add(UNCOMPRESSED)
-    if found == {UNCOMPRESSED} and str(syntax) != NATIVE:
+    if found == {UNCOMPRESSED} and str(syntax) not in NATIVE:
         return ()
     return tuple(sorted(found))

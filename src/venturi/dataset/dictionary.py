@@ -30,6 +30,13 @@ def tags() -> dict[str, int]:
     return {entry[4]: tag for tag, entry in DicomDictionary.items() if entry[4]}
 
 
+def uid_name(uid: str) -> str:
+    """Give the name of a UID of PS3.6 Annex A, as ``CT Image Storage``; for another one, itself."""
+    from pydicom._uid_dict import UID_dictionary
+
+    return UID_dictionary[uid][0] if uid in UID_dictionary else uid
+
+
 @cache
 def uids() -> dict[str, str]:
     """Give the UIDs of PS3.6 Annex A by keyword."""

@@ -86,7 +86,7 @@ class _Conversion:
         waiting = array("Q")
         for element in elements:
             if element.tag & 0xFFFF == 0:
-                _check_group_length(element)
+                check_group_length(element)
                 continue
             vr = element.vr or _implicit_vr(element.tag)
             if vr == "SQ":
@@ -181,7 +181,7 @@ class _Conversion:
             raise TooLong(f"in explicit VR the header would have more than {self._most_bytes} bytes")
 
 
-def _check_group_length(element: Element) -> None:
+def check_group_length(element: Element) -> None:
     """What is left out must be a group length and nothing else (PS3.5 7.2). Raises Malformed."""
     if element.length != 4 or element.vr not in ("", "UL", "UN"):
         raise Malformed(f"{name(element.tag)} at offset {element.start} is no group length of one UL value")

@@ -55,12 +55,14 @@ class Courier:
         breaker: Breaker | None = None,
         hours: Callable[[], bool] = lambda: True,
         commits: Callable[[str], bool] = lambda _: False,
+        undecided: Callable[[], None] = lambda: None,
     ) -> None:
         """``owner`` names the leases of this courier and must be its own; couriers of one destination share a breaker.
 
         ``hours``: whether anything may be delivered now. ``commits``: whether it (or that member of a group) is to say
-        later that it has what it took for good.
+        later that it has what it took for good. ``undecided`` is called when an instance is to be decided anew.
         """
+        self._undecided = undecided
         self.name = name
         self._destination = destination
         self._ledger = ledger
@@ -216,11 +218,18 @@ class Courier:
         """Record how attempts ended."""
         attempts = [(job, self._attempt(job, receipt)) for job, receipt in ended]
         self._ledger.record([attempt for _, attempt in attempts], self._owner)
+        if any(attempt.anew for _, attempt in attempts):
+            self._undecided()
         for job, attempt in attempts:
             pending = attempt.state is State.PENDING
             tell = log.info if attempt.state is State.DELIVERED else log.warning if pending else log.error
+            if attempt.anew:
+                tell = log.info
             tell(
-                "delivery " + ("to be tried again" if pending else str(attempt.state)),
+                "delivery "
+                + (
+                    "decided anew" if attempt.anew else "to be tried again" if pending else str(attempt.state)
+                ),
                 instance=job.instance.id,
                 delivery=job.id,
                 destination=self.name,
@@ -237,6 +246,9 @@ class Courier:
                     break
                 refused_before += 1
         state = self._backoff.state(receipt.ending, receipt.status, refused_before)
+        anew = receipt.takes_another and receipt.ending is Ending.REFUSED and not refused_before
+        if anew:  # once: what is refused again is refused
+            state = State.HELD
         due_at, commit_due_at = 0.0, None
         if state is State.PENDING:
             due_at = now + self._backoff.delay_s(job.tries + 1, random.random())  # noqa: S311 - jitter
@@ -254,6 +266,7 @@ class Courier:
             member=receipt.member,
             place=receipt.place,
             commit_due_at=commit_due_at,
+            anew=anew,
         )
 
 

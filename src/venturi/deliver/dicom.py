@@ -1,7 +1,8 @@
 """C-STORE to a peer, streamed from the spool's files byte for byte (PS3.7 9.1.1, PS3.4 B).
 
 One association for as long as there is something to send and its contexts are enough. The rendition goes where the peer
-takes its transfer syntax; otherwise the original goes as it is, if the peer takes that. Nothing is converted here.
+takes its transfer syntax; otherwise the original goes as it is, if the peer takes that. Nothing is converted here:
+both uncompressed syntaxes are proposed beside, so that it is known which other rendition the peer would take.
 
 Each file is hashed as it is read: the last fragment of one that is not what it was is never sent. What the
 peer or the network does is answered by the status in the receipt; nothing but a mistake in this file raises.
@@ -14,7 +15,8 @@ from pathlib import Path
 
 from venturi.config.schema import Node, Peer
 from venturi.dataset import part10
-from venturi.dataset.syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, lookup
+from venturi.dataset.syntaxes import lookup
+from venturi.deliver.acceptances import Acceptances
 from venturi.deliver.dicom_scu import (
     Context,
     FileDamaged,
@@ -29,6 +31,8 @@ from venturi.deliver.port import Ending, Parcel, Receipt
 from venturi.deliver.status import judge
 from venturi.deliver.wire import Lost
 from venturi.errors import ConfigError, Malformed
+from venturi.model import Reason
+from venturi.rules.fit import UNCOMPRESSED
 from venturi.upper_layer import tls
 
 CONTEXTS = 128
@@ -58,8 +62,19 @@ class _Plan:
 class Dicom:
     """One peer as a destination."""
 
-    def __init__(self, peer: Peer, calling_ae: str, node: Node, pace: Pace | None = None) -> None:
-        """Raises ConfigError for a peer without a host, or whose only AE title is ``*``."""
+    def __init__(
+        self,
+        peer: Peer,
+        calling_ae: str,
+        node: Node,
+        pace: Pace | None = None,
+        acceptances: Acceptances | None = None,
+    ) -> None:
+        """``acceptances`` hears what the peer accepts.
+
+        Raises ConfigError for a peer without a host, or whose only AE title is ``*``.
+        """
+        self._acceptances = acceptances
         self._pace = pace if pace is not None else Pace()
         self._requestor = requestor(peer, calling_ae, node, self._pace.stopped)
         self._association: OpenAssociation | None = None
@@ -129,11 +144,15 @@ class Dicom:
         try:
             if association is None:
                 association, self._proposed = self._requestor.associate(proposed), frozenset(proposed)
+                self._hear(proposed, association.accepted)
         except NotAssociated as error:
+            if error.status == NO_CONTEXT:
+                self._hear(proposed, ())
+                while batch:
+                    yield _no_context(batch.pop(0), began, ())
             while batch:  # who rejects us may have been configured wrongly, and takes all of it tomorrow
-                ending = Ending.REFUSED if error.status == NO_CONTEXT else Ending.LATER
-                receipt = _receipt(batch.pop(0).parcel, began, ending, error.status, str(error))
-                yield replace(receipt, there=error.status == NO_CONTEXT)
+                receipt = _receipt(batch.pop(0).parcel, began, Ending.LATER, error.status, str(error))
+                yield replace(receipt, there=False)
             return
         try:
             while batch and association.alive:
@@ -143,8 +162,7 @@ class Dicom:
                     if item.context in association.accepted:
                         break
                 else:
-                    words = _words(plan, association.accepted)
-                    yield _receipt(plan.parcel, began, Ending.REFUSED, NO_CONTEXT, words)
+                    yield _no_context(plan, began, association.accepted)
                     continue
                 try:
                     if not self._pace.rare:
@@ -166,6 +184,10 @@ class Dicom:
             self._association = association
             if not association.alive:
                 self.rest()
+
+    def _hear(self, proposed: Collection[Context], accepted: Collection[Context]) -> None:
+        if self._acceptances is not None:
+            self._acceptances.hear(_pairs(proposed), _pairs(accepted))
 
 
 def requestor(
@@ -226,11 +248,7 @@ def _plan(parcel: Parcel) -> _Plan:
             meta.sop_instance_uid,
         )
     wanted = [rendition.context, original.context]
-    if lookup(original.context.transfer_syntax).native:
-        wanted += [
-            Context(original.context.sop_class_uid, uid)
-            for uid in (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
-        ]
+    wanted += [Context(original.context.sop_class_uid, uid) for uid in UNCOMPRESSED]
     return _Plan(parcel, rendition, original, tuple(dict.fromkeys(wanted)))
 
 
@@ -253,11 +271,22 @@ def _fitting(plans: Sequence[_Plan]) -> list[_Plan]:
     return list(plans)
 
 
-def _words(plan: _Plan, accepted: Sequence[Context]) -> str:
-    mine = [context for context in accepted if context.sop_class_uid == plan.rendition.context.sop_class_uid]
+def _pairs(contexts: Collection[Context]) -> list[tuple[str, str]]:
+    return [(context.sop_class_uid, context.transfer_syntax) for context in contexts]
+
+
+def _no_context(plan: _Plan, began: float, accepted: Collection[Context]) -> Receipt:
+    """Refused as it is; it may be taken in another syntax, unless it could not be made in that one."""
+    outcome, sop_class_uid = plan.parcel.outcome, plan.rendition.context.sop_class_uid
+    taken = [context.transfer_syntax for context in plan.contexts if context in accepted]
     proposed = ", ".join(str(lookup(context.transfer_syntax)) for context in plan.contexts)
-    taken = ", ".join(str(lookup(context.transfer_syntax)) for context in mine) or "none of them"
-    return f"proposed for SOP class {plan.rendition.context.sop_class_uid}: {proposed}; accepted: {taken}"
+    words = ", ".join(str(lookup(uid)) for uid in taken) or "none of them"
+    words = f"proposed for SOP class {sop_class_uid}: {proposed}; accepted: {words}"
+    if outcome.reason not in (None, Reason.ASKED):
+        words += f"; {lookup(outcome.target.transfer_syntax or '')} was not made of it: {outcome.reason}"
+        words += f": {outcome.detail}" if outcome.detail else ""
+    receipt = _receipt(plan.parcel, began, Ending.REFUSED, NO_CONTEXT, words)
+    return replace(receipt, takes_another=bool(taken) and outcome.target.transfer_syntax not in taken)
 
 
 def _receipt(

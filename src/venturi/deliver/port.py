@@ -56,6 +56,8 @@ class Receipt:
     """Where it is in a folder, relative to that."""
     there: bool = True
     """Whether the destination was there at all; where it was not, another one of a group may be."""
+    takes_another: bool = False
+    """Refused, but it takes the object in an uncompressed syntax: another rendition can be made."""
 
 
 class Destination(Protocol):

@@ -1,14 +1,20 @@
 """Receipts: recording them, and claiming them for a decision."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from venturi.ledger.database import insert_or_ignore
-from venturi.ledger.port import Claim
+from venturi.ledger.port import ANEW, Claim, State
 from venturi.ledger.rows import chunks, instance_values, to_instance
-from venturi.ledger.tables import inline, instances
+from venturi.ledger.tables import deliveries, inline, instances
 from venturi.model import Instance
+
+DAMAGED = "damaged"
+"""What destinations say of a file that is not what it was."""
+NOT_ROUTED = "no-longer-routed"
+"""The status of what is decided anew because a person wants it, and of what stays held by that."""
 
 # Statements are made once: making one costs more than running it.
 
@@ -85,7 +91,29 @@ def claim(connection: sa.Connection, owner: str, limit: int, now: float, lease_s
     if rows:
         ids = [row["id"] for row in rows]
         connection.execute(_CLAIM, {"ids": ids, "owner": owner, "until": now + lease_s})
-    return [Claim(to_instance(row), row["tries"] + 1) for row in rows]
+    again = [row["id"] for row in rows if row["decided_at"] is not None]
+    only = _only(connection, again) if again else {}
+    return [Claim(to_instance(row), row["tries"] + 1, only.get(row["id"], ())) for row in rows]
+
+
+def _only(connection: sa.Connection, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Tell which instances are decided anew for some destinations alone, and for which.
+
+    Where a person wants more of an instance at the same time, it is decided for all.
+    """
+    query = sa.select(deliveries.c.instance_id, deliveries.c.destination, deliveries.c.status).where(
+        deliveries.c.instance_id.in_(ids),
+        deliveries.c.state == inline(State.HELD.value),
+        deliveries.c.status.in_([ANEW, NOT_ROUTED, DAMAGED]),
+    )
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for instance_id, destination, status in connection.execute(query):
+        found[instance_id].append((destination, status))
+    return {
+        instance_id: tuple(destination for destination, _ in asked)
+        for instance_id, asked in found.items()
+        if all(status == ANEW for _, status in asked)
+    }
 
 
 def put_back(connection: sa.Connection, instance_id: str, owner: str, not_before: float) -> None:

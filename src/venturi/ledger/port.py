@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from venturi.ledger.commitment_port import COMMITTED, Commitment, Commitments, Copy, Kept, Uncommitted
-from venturi.model import Decision, Instance, Judgement, Lossy, OnFailure, Outcome, Reason, Target
+from venturi.model import Acceptance, Decision, Instance, Judgement, Lossy, OnFailure, Outcome, Reason, Target
 
 __all__ = [
     "BY_HAND", "COMMITTED", "NOT_FAILURES", "Attempt", "Claim", "Commitment", "Commitments", "Copy", "DeliveryRow",
@@ -67,6 +67,8 @@ class Claim:
     instance: Instance
     tries: int
     """1 at the first claim."""
+    only: tuple[str, ...] = ()
+    """The destinations it is decided anew for, because they take another rendition; empty: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,10 @@ class Verb(StrEnum):
 
 BY_HAND = "by-hand"
 """The status of what a person holds."""
+ANEW = "decided-anew"
+"""The status of what is held while its instance is decided anew for it."""
+TRUSTED_S = 86400.0
+"""How long what a peer accepted counts in decisions. It may have been configured anew, and is asked again then."""
 
 
 class State(StrEnum):
@@ -140,6 +146,8 @@ class Attempt:
     """Where it is in a folder, relative to that."""
     commit_due_at: float | None = None
     """When to ask the destination whether it has it for good; None: never."""
+    anew: bool = False
+    """HELD, and the instance is to be decided anew for this destination at once: it takes another rendition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +184,8 @@ class DeliveryRow:
     """The original went instead of the rendition: the destination does not take the latter."""
     lossy: Lossy | None = None
     """What was lost, and under which SOP Instance UID."""
+    instead: str = ""
+    """Why it gets another rendition than the rule says, in words; empty where it gets that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +326,7 @@ class Ledger(Protocol):
         """When the next pending delivery to a destination is due, or None."""
 
     def record(self, attempts: Sequence[Attempt], owner: str) -> None:
-        """Record how attempts ended, and free their leases."""
+        """Record how attempts ended, free their leases, and undecide instances for those that are ``anew``."""
 
     def deliveries(self, which: Filter) -> list[DeliveryRow]:
         """Deliveries, newest first."""
@@ -350,6 +360,12 @@ class Ledger(Protocol):
 
     def stick(self, destination: str, members: Mapping[str, str]) -> None:
         """Remember which member of a group gets a study, by study."""
+
+    def learn(self, acceptances: Sequence[Acceptance]) -> None:
+        """Remember what peers accepted: of each destination, SOP class and transfer syntax the last."""
+
+    def learnt(self, since: float) -> list[Acceptance]:
+        """What peers accepted and refused, as far as that was learnt since then."""
 
     def strand(self, destinations: Sequence[str]) -> int:
         """Hold pending deliveries to any destination but these, as ``no-destination``; how many.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from venturi.ledger.lists import matching
-from venturi.ledger.port import Attempt, Filter, Job, State
+from venturi.ledger.port import ANEW, Attempt, Filter, Job, State
 from venturi.ledger.rows import JOB_COLUMNS, to_instance, to_outcome
 from venturi.ledger.tables import attempts, deliveries, inline, instances, renditions
 from venturi.ledger.work import LONGEST_S
@@ -150,7 +150,7 @@ def record(connection: sa.Connection, ended: Sequence[Attempt], owner: str) -> N
                 "owner": owner,
                 "done": attempt.state in _DONE,
                 "to_state": attempt.state.value,
-                "to_status": attempt.status,
+                "to_status": ANEW if attempt.anew else attempt.status,
                 "to_detail": attempt.detail,
                 "to_sent_original": attempt.sent_original,
                 "to_due_at": attempt.due_at or attempt.at,
@@ -163,6 +163,17 @@ def record(connection: sa.Connection, ended: Sequence[Attempt], owner: str) -> N
         ],
     )
     connection.execute(_LET_GO, [{"of": attempt.delivery, "owner": owner} for attempt in ended])
+    if anew := [attempt.delivery for attempt in ended if attempt.anew]:
+        theirs = sa.select(deliveries.c.instance_id).where(
+            deliveries.c.id.in_(anew),
+            deliveries.c.state == inline(State.HELD.value),
+            deliveries.c.status == ANEW,
+        )
+        connection.execute(
+            instances.update()
+            .where(instances.c.id.in_(theirs), instances.c.state == inline("decided"))
+            .values(state="received", tries=0)
+        )
     connection.execute(
         _INSERT_ATTEMPT,
         [

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from venturi.ledger import commitments, groups
+from venturi.ledger import acceptances, commitments, groups
 from venturi.ledger.port import State
 from venturi.ledger.rows import chunks, to_instance, to_target
 from venturi.ledger.tables import attempts, deliveries, inline, instances, renditions
@@ -87,6 +87,7 @@ def prune(connection: sa.Connection, gone_before: float, limit: int) -> int:
     ).scalars()
     groups.forget(connection, gone_before)
     commitments.forget(connection, gone_before)
+    acceptances.forget(connection, gone_before)
     pruned = 0
     for ids in chunks(found):
         theirs = sa.select(deliveries.c.id).where(deliveries.c.instance_id.in_(ids))

@@ -142,7 +142,7 @@ DELIVERY_COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
     instances.c.size_bytes.label("size_before"),
     renditions.c.size_bytes.label("size_after"),
     *(renditions.c.reason, renditions.c.proof, renditions.c.detail.label("reason_detail")),
-    *(deliveries.c.sent_original, *(renditions.c[name] for name in _LOSSY)),
+    *(deliveries.c.sent_original, deliveries.c.instead, *(renditions.c[name] for name in _LOSSY)),
 )
 """What a DeliveryRow is made of."""
 

@@ -8,6 +8,7 @@
     lists.py      what people ask
     studies.py    studies, here
     groups.py     member_of, stick
+    acceptances.py  learn, learnt
 
 and ``commitments.py`` for what is known of storage commitment.
 
@@ -19,6 +20,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from venturi.ledger import acceptances as accepted
 from venturi.ledger import groups, intake, lists, queue, retention, studies, verbs, work
 from venturi.ledger.commitments import SqlCommitments
 from venturi.ledger.database import Database, open_database
@@ -35,7 +37,7 @@ from venturi.ledger.port import (
     Verb,
 )
 from venturi.ledger.tables import journal
-from venturi.model import Instance, Judgement, Target
+from venturi.model import Acceptance, Instance, Judgement, Target
 
 
 def open_ledger(url: str, migrate: bool) -> "SqlLedger":
@@ -187,6 +189,16 @@ class SqlLedger:
         """Remember members of a group; see the port."""
         with self._database.write() as connection:
             groups.stick(connection, destination, members, self._clock())
+
+    def learn(self, acceptances: Sequence[Acceptance]) -> None:
+        """Remember what peers accepted; see the port."""
+        with self._database.write() as connection:
+            accepted.learn(connection, acceptances)
+
+    def learnt(self, since: float) -> list[Acceptance]:
+        """Say what peers accepted; see the port."""
+        with self._database.read() as connection:
+            return accepted.learnt(connection, since)
 
     def strand(self, destinations: Sequence[str]) -> int:
         """Hold deliveries that nobody will make; see the port."""

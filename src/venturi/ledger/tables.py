@@ -9,7 +9,7 @@ import re
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
-REVISIONS = ("0001", "0002", "0003", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every schema this version can find, oldest first; the last is the one it works with."""
 
 metadata = sa.MetaData()
@@ -137,6 +137,7 @@ deliveries = sa.Table(
     sa.Column("done_at", sa.Double),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", sa.Double, nullable=False),
+    sa.Column("instead", sa.Text, nullable=False, server_default=""),  # why it is not what the rule says
     sa.Column("member", sa.Text, nullable=False, server_default=""),  # of a group: which one has it
     sa.Column("place", NetworkText, nullable=False, server_default=""),  # in a folder
     sa.Column("commit_due_at", sa.Double),  # NULL: nobody is asked whether it is stored for good
@@ -216,6 +217,16 @@ commitment_items = sa.Table(
     sa.Column("delivery_id", sa.Integer),  # which we ask about; it may be forgotten before
     sa.Column("reason", sa.Integer),  # NULL: not certain yet; 0: committed; else the Failure Reason
     sa.Index("commitment_items_by_commitment", "commitment_id"),
+)
+
+acceptances = sa.Table(
+    "acceptances",
+    metadata,
+    sa.Column("destination", sa.Text, primary_key=True),
+    sa.Column("sop_class_uid", NetworkText, primary_key=True),
+    sa.Column("transfer_syntax", NetworkText, primary_key=True),
+    sa.Column("accepted", sa.Boolean, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
 )
 
 journal = sa.Table(

@@ -4,14 +4,12 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
+from venturi.ledger.intake import DAMAGED, NOT_ROUTED
 from venturi.ledger.lists import matching, of_instances
 from venturi.ledger.port import BY_HAND, Filter, State, Verb
 from venturi.ledger.rows import chunks
 from venturi.ledger.tables import deliveries, inline, instances, renditions
 
-_DAMAGED = "damaged"
-"""What destinations say of a file that is not what it was."""
-_NOT_ROUTED = "no-longer-routed"
 _HELD = deliveries.c.state == inline(State.HELD.value)
 _PENDING = deliveries.c.state == inline(State.PENDING.value)
 _BY_HAND = deliveries.c.status == BY_HAND
@@ -108,7 +106,7 @@ def _redecide(connection: sa.Connection, which: Filter, now: float) -> int:
             .where(deliveries.c.instance_id.in_(ids), sa.or_(deliveries.c.id.in_(numbers), others))
             .values(
                 state=State.HELD.value,
-                status=_NOT_ROUTED,
+                status=NOT_ROUTED,
                 detail="decided anew, and the rules no longer send it there: release or drop it",
             )
         )
@@ -116,7 +114,7 @@ def _redecide(connection: sa.Connection, which: Filter, now: float) -> int:
 
 
 def _damaged() -> sa.ColumnElement[bool]:
-    return sa.and_(_HELD, deliveries.c.status == _DAMAGED, renditions.c.reason == inline(""))
+    return sa.and_(_HELD, deliveries.c.status == DAMAGED, renditions.c.reason == inline(""))
 
 
 def _by_rule() -> sa.ColumnElement[bool]:

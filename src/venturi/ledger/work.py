@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from venturi.ledger.port import BY_HAND, State, failed, holds
+from venturi.ledger.intake import NOT_ROUTED
+from venturi.ledger.port import ANEW, BY_HAND, State, failed, holds
 from venturi.ledger.rows import rendition_values
 from venturi.ledger.tables import commitments, deliveries, inline, instances, renditions
 from venturi.model import Decision, Judgement, Outcome
@@ -46,6 +47,8 @@ _RENDITIONS_OF = sa.select(renditions.c.instance_id, renditions.c.digest, rendit
 _DESTINATIONS_OF = sa.select(deliveries.c.instance_id, deliveries.c.destination).where(
     deliveries.c.instance_id.in_(sa.bindparam("ids", expanding=True))
 )
+_TRIES = sa.case((deliveries.c.status == ANEW, deliveries.c.tries), else_=0)
+"""Of a delivery that is taken up again: those of the same attempt go on counting."""
 _INSERT_RENDITION = renditions.insert()
 _INSERT_DELIVERY = deliveries.insert()
 
@@ -180,10 +183,39 @@ def _deliver(
                     deliveries.c.state == inline(State.HELD.value),
                     deliveries.c.status != BY_HAND,  # that waits for whoever holds it
                 )
-                .values(row)
+                .values({**row, "tries": _TRIES})
             )
     if new:
         connection.execute(_INSERT_DELIVERY, new)
+    again = {instance_id for instance_id, _ in known}
+    for judgement in judgements:
+        if judgement.instance.id in again:
+            _leave_nothing(connection, judgement)
+
+
+def _leave_nothing(connection: sa.Connection, judgement: Judgement) -> None:
+    """See to it that nothing waits for a decision that was made: not what is no longer routed, nor what asked since."""
+    waiting = (
+        deliveries.c.instance_id == judgement.instance.id,
+        deliveries.c.state == inline(State.HELD.value),
+        deliveries.c.status == ANEW,
+    )
+    asked = deliveries.c.destination.in_(judgement.only) if judgement.only else sa.true()
+    connection.execute(
+        deliveries.update()
+        .where(*waiting, asked)
+        .values(
+            status=NOT_ROUTED,
+            detail=deliveries.c.detail
+            + "; decided anew, and the rules no longer send it there: release or drop it",
+        )
+    )
+    if connection.execute(sa.select(deliveries.c.id).where(*waiting)).first() is not None:
+        connection.execute(
+            instances.update()
+            .where(instances.c.id == judgement.instance.id)
+            .values(state="received", held="")
+        )
 
 
 def _delivery(decision: Decision, outcome: Outcome) -> dict[str, object]:
@@ -199,6 +231,7 @@ def _delivery(decision: Decision, outcome: Outcome) -> dict[str, object]:
         if held
         else "",
         "sent_original": False,
+        "instead": decision.instead,
         "tries": 0,
         "lease_until": 0.0,
     }

@@ -13,6 +13,7 @@ from typing import Protocol
 from venturi.model import AS_RECEIVED, Decision, OnFailure, Target
 from venturi.rules.condition import Condition, Seen
 from venturi.rules.facts import Facts
+from venturi.rules.fit import NOTHING, Known, fit
 
 DEFAULT_RULE = "(default)"
 NO_ROUTE = "no-route"
@@ -98,14 +99,21 @@ class Explanation:
     destinations: tuple[DestinationReason, ...]
 
 
-def decide(rules: Sequence[Rule], routes: Sequence[Route], facts: Facts) -> Verdict:
-    """What happens to an instance with these facts (``facts.destination`` is not looked at)."""
+def decide(rules: Sequence[Rule], routes: Sequence[Route], facts: Facts, known: Known = NOTHING) -> Verdict:
+    """What happens to an instance with these facts (``facts.destination`` is not looked at).
+
+    ``known``: what destinations take of its SOP class; see ``fit``.
+    """
     unaddressed = replace(facts, destination="")
     matching = [route for route in routes if route.when.matches(unaddressed)]
     if not matching:
         return Verdict(held=NO_ROUTE)
     destinations = dict.fromkeys(name for route in matching for name in route.to)
-    decisions = tuple(decide_for(rules, replace(facts, destination=name)) for name in destinations)
+    source = facts.envelope.transfer_syntax
+    decisions = tuple(
+        fit(decide_for(rules, replace(facts, destination=name)), source, known.get(name, {}))
+        for name in destinations
+    )
     return Verdict(decisions, discarded=not decisions)
 
 
@@ -117,9 +125,11 @@ def decide_for(rules: Sequence[Rule], facts: Facts) -> Decision:
     return Decision(facts.destination, rule.name, rule.target, rule.on_failure)
 
 
-def explain(rules: Sequence[Rule], routes: Sequence[Route], facts: Facts) -> Explanation:
+def explain(
+    rules: Sequence[Rule], routes: Sequence[Route], facts: Facts, known: Known = NOTHING
+) -> Explanation:
     """The verdict of ``decide`` with, for each destination, the winner and why each earlier rule lost."""
-    verdict = decide(rules, routes, facts)
+    verdict = decide(rules, routes, facts, known)
     unaddressed = replace(facts, destination="")
     return Explanation(
         verdict,

@@ -16,7 +16,13 @@ from venturi.dataset import part10
 from venturi.dataset.contents import FEW_BYTES
 from venturi.dataset.encapsulate import OffsetTooLarge
 from venturi.dataset.splice import splice
-from venturi.dataset.syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Family, Syntax, lookup
+from venturi.dataset.syntaxes import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    Family,
+    Syntax,
+    lookup,
+)
 from venturi.errors import Malformed
 from venturi.model import Outcome, Proof, Reason, Target
 from venturi.transcode import sandbox
@@ -30,6 +36,7 @@ from venturi.transcode.lossy import LOSSLESS_SIBLING, LOSSY_RATIO, derive, forbi
 from venturi.transcode.original import Original, open_original
 from venturi.transcode.plan import Plan
 from venturi.transcode.prove import Frames, Proven, prove
+from venturi.transcode.recast import can_recast, recast, takes
 from venturi.transcode.refusal import Refused, blame, reason_of
 from venturi.transcode.shares import Done, Share, Spread
 from venturi.transcode.spreading import Spreading
@@ -52,8 +59,9 @@ class Engine:
             size_bytes = source.stat().st_size
             return Outcome(target, "", size_bytes, digest(source, 0), Reason.MALFORMED, str(error))
         hold = False
+        make = self._implicit if target.transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN else self._transcode
         try:
-            return self._transcode(received, target, output, spread)
+            return make(received, target, output, spread)
         except (Refused, Malformed, MemoryError) as error:
             reason, detail = reason_of(error)
             if reason in (Reason.ERROR_BOUND, Reason.NEVER_LOSSY):
@@ -99,8 +107,7 @@ class Engine:
         encoders, decoder = self._codecs_for(received, target, wished)
         original = open_original(received, decoder, scratch, wished.as_rgb)
         # Not before: a report without pixels is nothing that ``from`` means, and must not be held for it.
-        fitting = {"uncompressed", "lossless", original.syntax.uid}
-        if original.syntax.native and wished.taken and not fitting & set(wished.taken):
+        if original.syntax.native and not takes(wished, original.syntax):
             raise Refused(Reason.NOT_NATIVE, f"the rule does not take {original.syntax}")
         sandbox.make_room(original.image.frame_bytes)  # header and first codestream agree on it
         if target.transfer_syntax == original.syntax.uid and not original.turned_rgb:
@@ -113,7 +120,12 @@ class Engine:
         self, received: DatasetFile, target: Target, output: Path, spread: Spread | None
     ) -> Outcome:
         wished = wishes(target)
-        original, encoders = self._open(received, target, wished, output.parent)
+        try:
+            original, encoders = self._open(received, target, wished, output.parent)
+        except Refused as refused:
+            if not can_recast(refused, received, target):
+                raise
+            return recast(received, target, output)
         spreading = Spreading(spread, output) if spread else None
         try:
             return _make(original, target, wished, encoders, output, spreading)
@@ -128,6 +140,33 @@ class Engine:
             spreading = Spreading(spread, output, lossless_instead=True) if spread else None
             outcome = _make(original, target, lossless, siblings, output, spreading)
             return replace(outcome, detail=why)
+
+    def _implicit(
+        self, received: DatasetFile, target: Target, output: Path, spread: Spread | None
+    ) -> Outcome:
+        """Make implicit VR of explicit VR, and that before of what came in another syntax."""
+        syntax, wished = lookup(received.meta.transfer_syntax), wishes(target)
+        if syntax.uid == IMPLICIT_VR_LITTLE_ENDIAN and not wished.as_rgb:
+            raise Refused(Reason.SAME_SYNTAX)
+        if syntax.uid == EXPLICIT_VR_LITTLE_ENDIAN and not wished.as_rgb:
+            return recast(received, target, output)
+        first = self._transcode(
+            received, replace(target, transfer_syntax=EXPLICIT_VR_LITTLE_ENDIAN), output, spread
+        )
+        made = output.with_name(f"{output.stem}-implicit.part")
+        try:
+            second = recast(open_dataset(output), Target(target.transfer_syntax), made)
+            made.replace(output)
+        except BaseException:
+            output.unlink(missing_ok=True)
+            raise
+        return replace(
+            first,
+            target=target,
+            transfer_syntax=second.transfer_syntax,
+            size_bytes=second.size_bytes,
+            sha256=second.sha256,
+        )
 
     def _lossless(
         self, original: Original, wished: Wishes, encoders: Sequence[Encoder], why: str

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 from venturi.behind import Behind
 from venturi.errors import Damaged
-from venturi.ledger.port import Claim, Doorbell, Ledger, Role
+from venturi.ledger.port import TRUSTED_S, Claim, Doorbell, Ledger, Role
 from venturi.log import get_logger
-from venturi.model import Judgement
+from venturi.model import Acceptance, Judgement
 from venturi.process import Child
 from venturi.spool.port import Spool
 from venturi.transcode.crew import Crew
@@ -29,6 +29,8 @@ DISK_WAIT_S = 30.0
 """How long an instance waits when its rendition could not be written: a full disk, most likely."""
 ROLE_DEATHS = 5
 """How often this role may die with an instance claimed before it is passed on as received, not encoded."""
+LOOK_S = 1.0
+"""How old may be what peers are known to accept: it is read for all that is claimed, and not for each."""
 
 
 class Foreman:
@@ -57,6 +59,9 @@ class Foreman:
         self._limits_for = limits_for
         self._in_hand: set[str] = set()
         """Instances the crew has, or whose judgement is not yet recorded."""
+        self._acceptances: dict[str, tuple[Acceptance, ...]] = {}
+        """By SOP class."""
+        self._looked_at = float("-inf")
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set; then finish the objects in hand and return."""
@@ -81,6 +86,8 @@ class Foreman:
         while not stop.is_set() and not recording.failed:
             room = crew.room()
             claims = self._ledger.claim_instances(self._owner, room, LEASE_S) if room else []
+            if claims:
+                self._look(now=any(claim.only for claim in claims))
             for claim in claims:
                 # A lease of our own may have run out, where the ledger was slow or the clock was set.
                 if claim.instance.id not in self._in_hand:
@@ -91,11 +98,22 @@ class Foreman:
             elif not claims:
                 self._bell.wait(min(POLL_S, LEASE_S / 3))
 
+    def _look(self, *, now: bool) -> None:
+        """Read what peers accept, ``now`` where something has just been learnt."""
+        if not now and time.monotonic() - self._looked_at < LOOK_S:
+            return
+        found: dict[str, list[Acceptance]] = {}
+        for each in self._ledger.learnt(time.time() - TRUSTED_S):
+            found.setdefault(each.sop_class_uid, []).append(each)
+        self._acceptances = {uid: tuple(acceptances) for uid, acceptances in found.items()}
+        self._looked_at = time.monotonic()
+
     def _job(self, claim: Claim) -> Judge:
         if claim.tries > 1:
             self._spool.abandon_renditions(claim.instance)  # this role may have died over it
         deaths = f"{claim.tries - 1} foremen have ended with it in work" if claim.tries > ROLE_DEATHS else ""
-        return Judge(claim.instance, deaths)
+        acceptances = self._acceptances.get(claim.instance.envelope.sop_class_uid, ())
+        return Judge(claim.instance, deaths, claim.only, acceptances)
 
     def _renew(self) -> None:
         self._ledger.renew(self._owner, LEASE_S)

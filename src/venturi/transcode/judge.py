@@ -6,9 +6,11 @@ from venturi.config.schema import Config
 from venturi.dataset import part10
 from venturi.dataset.facts import read_header
 from venturi.errors import Damaged
+from venturi.ledger.port import holds
 from venturi.model import Instance, Judgement, Outcome, Reason, Target
 from venturi.rules.decide import decide
 from venturi.rules.facts import Facts
+from venturi.rules.fit import known_of, settle
 from venturi.spool.port import Spool
 from venturi.transcode.dataset_file import digest
 from venturi.transcode.messages import Work
@@ -41,16 +43,23 @@ class Judging:
         Raises Damaged; OSError, SpoolFull or SpoolFailed where a rendition can't be written or kept.
         """
         assert isinstance(work.job, Judge)  # noqa: S101  # a crew gets jobs of one kind
-        instance = work.job.instance
+        instance, only = work.job.instance, work.job.only
         source = self._spool.materialise(instance)
         verify(source, instance)
         with read_header(source) as header:
             facts = Facts(header, instance.envelope, instance.size_bytes)
-            verdict = decide(self._config.rules, self._config.routes, facts)
+            known = known_of(work.job.acceptances, self._config.groups)
+            verdict = decide(self._config.rules, self._config.routes, facts, known)
             summary = header.summary()
-        targets = dict.fromkeys(decision.target for decision in verdict.decisions)
-        outcomes = tuple(self._make(instance, source, target, work.deaths, spread) for target in targets)
-        return Judgement(instance, verdict.decisions, outcomes, verdict.held, summary, self._config.digest)
+        decisions, outcomes = settle(
+            [decision for decision in verdict.decisions if not only or decision.destination in only],
+            instance.envelope.transfer_syntax,
+            known,
+            lambda target: self._make(instance, source, target, work.deaths, spread),
+            holds,
+        )
+        held = "" if only else verdict.held  # its other deliveries are none of this decision's business
+        return Judgement(instance, decisions, outcomes, held, summary, self._config.digest, only)
 
     def _make(
         self, instance: Instance, source: Path, target: Target, deaths: str, spread: Spread | None

@@ -73,7 +73,7 @@ def answers(said: Said | None, job: Job) -> bool:
     """Whether that is the answer to that job."""
     match job:
         case Judge():
-            return isinstance(said, Judgement) and said.instance == job.instance
+            return isinstance(said, Judgement) and (said.instance, said.only) == (job.instance, job.only)
         case Compress():
             return isinstance(said, Compressed) and said.name == job.name
 

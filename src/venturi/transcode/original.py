@@ -112,7 +112,7 @@ def open_original(
     """
     syntax, received = lookup(file.meta.transfer_syntax), file
     if syntax.deflated:
-        file = _inflated(file, scratch)
+        file = inflated(file, scratch)
     encoding = encoding_of(syntax)
     source = list(scan(file.data, file.offset, encoding=encoding))
     pixel_data = _pixel_data(source)
@@ -144,7 +144,8 @@ def open_original(
     )
 
 
-def _inflated(file: DatasetFile, scratch: Path) -> DatasetFile:
+def inflated(file: DatasetFile, scratch: Path) -> DatasetFile:
+    """Inflate a deflated dataset into a file without a name, in that folder. Raises Refused, Malformed, OSError."""
     with tempfile.TemporaryFile(dir=scratch) as out:
         try:
             inflate(file.data, file.offset, out, INFLATED_BYTES)

@@ -15,6 +15,19 @@ from venturi.transcode.original import Original
 from venturi.transcode.wishes import Wishes
 
 
+def rendition_meta(before: FileMeta, transfer_syntax: str) -> FileMeta:
+    """The file meta group of a rendition, made of the original's: another syntax, and no envelope."""
+    return replace(
+        before,
+        transfer_syntax=transfer_syntax,
+        source_address="",
+        sending_address="",
+        receiving_address="",
+        private_creator="",
+        private_information=b"",
+    )
+
+
 @dataclass(frozen=True)
 class Plan:
     """One rendition of one original."""
@@ -47,17 +60,8 @@ class Plan:
 
     def meta(self) -> FileMeta:
         """The file meta group of the rendition: no envelope, the target's syntax, the new UID of a lossy one."""
-        before = self.original.received.meta
-        return replace(
-            before,
-            transfer_syntax=self.encoder.transfer_syntax,
-            sop_instance_uid=self.derivation.sop_instance_uid if self.derivation else before.sop_instance_uid,
-            source_address="",
-            sending_address="",
-            receiving_address="",
-            private_creator="",
-            private_information=b"",
-        )
+        meta = rendition_meta(self.original.received.meta, self.encoder.transfer_syntax)
+        return replace(meta, sop_instance_uid=self.derivation.sop_instance_uid) if self.derivation else meta
 
     def changes(self, lossy: Lossy | None = None) -> Changes:
         """See ``attributes.changes``; without ``lossy``, what is written before it is measured."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from venturi.model import Instance, Judgement, Outcome, Target
+from venturi.model import Acceptance, Instance, Judgement, Outcome, Target
 from venturi.transcode.shares import Done, Share, Spread
 
 
@@ -44,6 +44,10 @@ class Judge:
     instance: Instance
     deaths: str = ""
     """How it has ended who worked at it before, in words: then it is not encoded."""
+    only: tuple[str, ...] = ()
+    """The destinations it is decided anew for; empty: all."""
+    acceptances: tuple[Acceptance, ...] = ()
+    """What is known of its SOP class."""
 
     @property
     def name(self) -> str:

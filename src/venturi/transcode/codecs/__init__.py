@@ -17,6 +17,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import cast
 
+from venturi.dataset.syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 from venturi.errors import ConfigError
 from venturi.transcode.codecs.contract import Codecs, Decoder, Encoder
 from venturi.transcode.codecs.htj2k import HTJ2K_CODECS
@@ -27,7 +28,10 @@ from venturi.transcode.codecs.native import Native
 from venturi.transcode.codecs.rle import RLE_CODECS
 
 GROUP = "venturi.codecs"
-OURS: Codecs = (Native(), *RLE_CODECS, *JPEG_LS_CODECS, *JPEG_2000_CODECS, *HTJ2K_CODECS, *JPEG_CODECS)
+OURS: Codecs = (
+    *(Native(), Native(IMPLICIT_VR_LITTLE_ENDIAN)),
+    *(*RLE_CODECS, *JPEG_LS_CODECS, *JPEG_2000_CODECS, *HTJ2K_CODECS, *JPEG_CODECS),
+)
 """The first encoder of a syntax is its default."""
 
 

@@ -1,4 +1,4 @@
-"""Explicit VR Little Endian as a target: decompression (PS3.5 8.1.1, A.2). The native bytes are the codestream."""
+"""Uncompressed little endian as a target: decompression (PS3.5 8.1.1, A.1, A.2). Native bytes are the codestream."""
 
 import numpy as np
 
@@ -12,13 +12,16 @@ from venturi.transcode.refusal import Refused
 class Native:
     """Frames as they are."""
 
-    transfer_syntax = EXPLICIT_VR_LITTLE_ENDIAN
     name = "native"
     libraries = ""
     lossy = False
     method = ""
     takes: frozenset[str] = frozenset()
     keeps_unused_bits = True
+
+    def __init__(self, transfer_syntax: str = EXPLICIT_VR_LITTLE_ENDIAN) -> None:
+        """Frames are the same with explicit and implicit VR."""
+        self.transfer_syntax = transfer_syntax
 
     def refusal(self, image: Image, options: Options) -> Refused | None:
         """Everything that can be described can be written."""
