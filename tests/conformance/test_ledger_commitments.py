@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from conformance.test_ledger import COPY, DEFAULT_NOW, ORIGINAL, Clock, decided, ended, instance
+from venturi.errors import Temporary
+from venturi.ledger import commitments
 from venturi.ledger.database import open_database
 from venturi.ledger.port import COMMITTED, Commitments, Filter, Ledger, State, Verb
 from venturi.ledger.sql import SqlLedger
@@ -252,6 +254,55 @@ def test_a_report_changes_nothing_of_what_is_on_its_way_or_held(ledger: Ledger, 
     ledger.act(Verb.RESEND, Filter(ids=(delivery,)), "somebody")
     known.reported(CommitmentResult("1.9.1", (reference,)), "peer", 0)
     assert state(ledger, delivery) is State.PENDING, "what is sent now is not what was promised"
+
+
+def test_a_report_counts_for_what_the_peer_had_got_when_it_was_asked(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    """An archive that has lost what it was asked about gets it again: what it said before says nothing of that."""
+    delivery = sent(ledger, instance(1))
+    request = CommitmentRequest("1.9.1", (Reference(CT, "1.2.3.1"),))
+    known.asked(request, "pacs", "peer", [delivery], UNTIL)
+    clock.now += 10
+    ledger.act(Verb.RESEND, Filter(ids=(delivery,)), "somebody")
+    (job,) = ledger.claim_deliveries("pacs", "d", 10, 60)
+    ledger.record([ended(job, State.DELIVERED, clock.now, commit_due_at=clock.now)], "d")
+    assert known.reported(CommitmentResult("1.9.1", request.references), "peer", 0) == 1
+    assert state(ledger, delivery) is State.DELIVERED
+    assert len(known.uncommitted("pacs", 10)) == 1, "it is asked again"
+
+
+def test_a_peer_can_not_say_which_of_two_contents_it_has(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    delivery = sent(ledger, instance(1, uid="1.9"))
+    ledger.add([instance(2, uid="1.9")])
+    request = CommitmentRequest("1.9.1", (Reference(CT, "1.9"),))
+    known.asked(request, "pacs", "peer", [delivery], UNTIL)
+    known.reported(CommitmentResult("1.9.1", request.references), "peer", 0)
+    assert state(ledger, delivery) is State.DELIVERED
+    assert ledger.attempts(delivery)[-1].status == "unclear"
+    clock.now = UNTIL + 100
+    assert known.next_uncommitted("pacs") is None
+    assert ledger.removable(clock.now, 10, committed=True) == []
+    known.verified({delivery: ""}, 0)
+    assert state(ledger, delivery) is State.COMMITTED, "a file is one content"
+
+
+def test_another_sop_class_is_not_what_was_asked_about(ledger: Ledger, known: Commitments) -> None:
+    delivery = sent(ledger, instance(1))
+    known.asked(CommitmentRequest("1.9.1", (Reference(CT, "1.2.3.1"),)), "pacs", "peer", [delivery], UNTIL)
+    known.reported(CommitmentResult("1.9.1", (Reference("1.2.840.1", "1.2.3.1"),)), "peer", 0)
+    assert state(ledger, delivery) is State.PENDING
+
+
+def test_nobody_asks_without_end(known: Commitments, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commitments, "MOST_OPEN", 2)
+    for number in range(2):
+        assert asked(known, replace(REQUEST, transaction_uid=f"1.9.{number}"))
+    with pytest.raises(Temporary):
+        asked(known, replace(REQUEST, transaction_uid="1.9.7"))
+    assert asked(known, replace(REQUEST, transaction_uid="1.9.7"), peer="mr")
 
 
 def test_a_request_that_is_not_taken_is_made_again_and_only_the_last_is_kept(

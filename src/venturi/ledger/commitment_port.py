@@ -95,7 +95,10 @@ class Commitments(Protocol):
     def requested(
         self, request: CommitmentRequest, peer: str, calling_ae: str, called_ae: str, until: float
     ) -> bool:
-        """Record what a peer asks. The same again is recorded once; other instances under its UID: False."""
+        """Record what a peer asks. The same again is recorded once; other instances under its UID: False.
+
+        Raises Temporary where too many of its requests are open.
+        """
 
     def to_judge(self, limit: int) -> list[Commitment]:
         """Requests of peers that are open and due, the oldest first."""
@@ -138,6 +141,7 @@ class Commitments(Protocol):
     def reported(self, result: CommitmentResult, peer: str, retry_at: float) -> int | None:
         """Record what a peer reports, also of a request that has expired; how many deliveries, or None: unknown.
 
+        It counts for what was delivered before it was asked, and of instances that came with one content.
         What failed is delivered again at ``retry_at``, a few times, and then held.
         """
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from venturi.errors import Temporary
 from venturi.ledger.commitment_port import COMMITTED, Commitment, Copy, Kept, Uncommitted
 from venturi.ledger.database import Database
 from venturi.ledger.port import State
@@ -27,6 +28,10 @@ FAILURES = 3
 _SAYS = "commit-"
 """How the status of such an answer begins; its Failure Reason follows."""
 _NOT_FOUND = "not-found"
+_FAILED = 0x0110
+"""Processing failure: what a peer means that does not say why, or does not mention an instance (PS3.3 C.14.1.1)."""
+MOST_OPEN = 1000
+"""Requests of one peer that it has not been told about; more are for later."""
 
 _open = commitments.c.state == inline("open")
 _answered = commitments.c.state == inline("answered")
@@ -64,6 +69,10 @@ class SqlCommitments:
             )
             for known in _whole(connection, same, 1):
                 return {each for _, each, _ in known.references} == set(request.references)
+            theirs = sa.and_(commitments.c.peer == peer, commitments.c.destination == "")
+            waiting = sa.select(sa.func.count()).where(theirs, sa.or_(_open, _answered))
+            if connection.execute(waiting).scalar_one() >= MOST_OPEN:
+                raise Temporary(f"{peer} has asked {MOST_OPEN} times and was not told yet")
             row = {"peer": peer, "calling_ae": calling_ae, "called_ae": called_ae, "until": until}
             _insert(
                 connection, request, {**row, "destination": "", "state": "open", "at": now, "due_at": now}
@@ -231,29 +240,33 @@ class SqlCommitments:
 
     def reported(self, result: CommitmentResult, peer: str, retry_at: float) -> int | None:
         """Record what a peer reports; see the port. What it does not mention failed, for it promised nothing."""
-        reasons = {reference.sop_instance_uid: COMMITTED for reference in result.committed}
-        reasons |= {reference.sop_instance_uid: reason or 0x0110 for reference, reason in result.failed}
+        reasons = dict.fromkeys(result.committed, COMMITTED)
+        reasons |= {reference: reason or _FAILED for reference, reason in result.failed}
         ours = sa.and_(
             commitments.c.transaction_uid == result.transaction_uid,
             commitments.c.destination != "",
             commitments.c.peer == peer,
         )
         with self._database.write() as connection:
-            number = connection.execute(
-                sa.select(commitments.c.id).where(ours).order_by(commitments.c.id.desc()).limit(1)
-            ).scalar()
-            if number is None:
+            asked = connection.execute(
+                sa.select(commitments.c.id, commitments.c.at)
+                .where(ours)
+                .order_by(commitments.c.id.desc())
+                .limit(1)
+            ).first()
+            if asked is None:
                 return None
+            number = asked.id
             items = connection.execute(
                 sa.select(commitment_items).where(commitment_items.c.commitment_id == number)
             ).all()
             for item in items:
-                reason = reasons.get(item.sop_instance_uid, 0x0110)
+                reason = reasons.get(Reference(item.sop_class_uid, item.sop_instance_uid), _FAILED)
                 connection.execute(
                     commitment_items.update().where(commitment_items.c.id == item.id).values(reason=reason)
                 )
                 why = f"{_SAYS}{reason:04X}" if reason else ""
-                self._end(connection, item.delivery_id, why, retry_at)
+                self._end(connection, item.delivery_id, why, retry_at, asked_at=asked.at)
             connection.execute(commitments.update().where(commitments.c.id == number).values(state="done"))
             return len(items)
 
@@ -296,18 +309,34 @@ class SqlCommitments:
             return _whole(connection, sa.true(), limit, newest=True)
 
     def _end(
-        self, connection: sa.Connection, number: int, status: str, retry_at: float, words: str = ""
+        self,
+        connection: sa.Connection,
+        number: int,
+        status: str,
+        retry_at: float,
+        words: str = "",
+        asked_at: float | None = None,
     ) -> None:
-        """A delivery is committed, or (with a status) is delivered again, or held."""
+        """A delivery is committed, or (with a status) is delivered again, or held.
+
+        What a peer says counts for what it had got when it was asked. Of a UID under which other bytes came, too, it
+        has not said which it has: that stays delivered, and is asked no more.
+        """
         now = self._clock()
         before = connection.execute(
-            sa.select(deliveries.c.tries, instances.c.state, deliveries.c.sent_original)
+            sa.select(
+                deliveries.c.done_at, instances.c.state, instances.c.conflict, deliveries.c.sent_original
+            )
             .select_from(deliveries.join(instances))
             .where(deliveries.c.id == number, _delivered)
         ).first()
-        if before is None:
-            return  # it is on its way again, or a person has it
-        values: dict[str, object] = {"state": State.COMMITTED.value, "commit_due_at": None}
+        if before is None or (asked_at is not None and before.done_at > asked_at):
+            return  # it is on its way again, or was since, or a person has it
+        unclear = asked_at is not None and before.conflict and not status
+        state = State.DELIVERED if unclear else State.COMMITTED
+        values: dict[str, object] = {"state": state.value, "commit_due_at": None}
+        if unclear:
+            words = "the peer commits itself, but other bytes came under this UID, too"
         if status:
             often = connection.execute(
                 sa.select(sa.func.count()).where(
@@ -334,7 +363,7 @@ class SqlCommitments:
                 state=values["state"],
                 at=now,
                 duration_s=0.0,
-                status=status or "committed",
+                status=status or ("unclear" if unclear else "committed"),
                 detail=words,
                 due_at=retry_at if status else 0.0,
                 sent_original=before.sent_original,
