@@ -119,6 +119,7 @@ def transcode(start: Start, connection: Connection) -> None:
     )
     connection.send("ready")
     watch_parent(connection, stop)
+    ring_at_stop(config, Role.TRANSCODE, stop)
     foreman.run(stop)
 
 
@@ -183,6 +184,7 @@ def deliver(start: Start, connection: Connection) -> None:
     threading.Thread(target=keep_house, name="janitor", daemon=True).start()
     connection.send("ready")
     watch_parent(connection, stop)
+    ring_at_stop(config, Role.DELIVER, stop)
     told: list[Trouble] | None = None
     while not stop.is_set():
         if bell.wait(WAKE_S):
@@ -199,6 +201,17 @@ def deliver(start: Start, connection: Connection) -> None:
     for courier in couriers:
         courier.join()
     ledger.release(owner)
+
+
+def ring_at_stop(config: Config, role: Role, stop: threading.Event) -> None:
+    """Have who waits for a bell hear at once that it is to stop: a signal does not end that wait."""
+    bell = bell_of(config)
+
+    def ring() -> None:
+        stop.wait()
+        bell.ring(role)
+
+    threading.Thread(target=ring, name="last bell", daemon=True).start()
 
 
 def couriers_of(
