@@ -113,6 +113,7 @@ def transcode(start: Start, connection: Connection) -> None:
     )
     connection.send("ready")
     watch_parent(connection, stop)
+    ring_at_stop(config, Role.TRANSCODE, stop)
     foreman.run(stop)
 
 
@@ -153,7 +154,19 @@ def deliver(start: Start, connection: Connection) -> None:
     role.start(stop)
     connection.send("ready")
     watch_parent(connection, stop)
+    ring_at_stop(start.config, Role.DELIVER, stop)
     role.run(stop)
+
+
+def ring_at_stop(config: Config, role: Role, stop: threading.Event) -> None:
+    """Have who waits for a bell hear at once that it is to stop: a signal does not end that wait."""
+    bell = bell_of(config)
+
+    def ring() -> None:
+        stop.wait()
+        bell.ring(role)
+
+    threading.Thread(target=ring, name="last bell", daemon=True).start()
 
 
 def console(start: Start, connection: Connection) -> None:

@@ -188,7 +188,7 @@ def test_a_peer_that_breaks_off_or_stalls_gets_it_later(node: Node, how: str) ->
     )
     large.write(os.urandom(size))
     parcel = node.parcel(large.commit())
-    before = descriptors()
+    before, threads = descriptors(), threading.active_count()
     with scripted(BROKEN[how]) as port:
         began = time.monotonic()
         (receipt,) = Dicom(peer(port), "VENTURI", within(TIMEOUT_S)).deliver([parcel])
@@ -198,6 +198,7 @@ def test_a_peer_that_breaks_off_or_stalls_gets_it_later(node: Node, how: str) ->
     assert receipt.detail
     assert took_s < 2 * TIMEOUT_S + 3, "each phase has its deadline, however it is dripped"
     assert descriptors() == before
+    assert threading.active_count() == threads
 
 
 @pytest.mark.parametrize("most_bytes", [1024, 1025, 4096, 16383, 65537, 1 << 20, 0])

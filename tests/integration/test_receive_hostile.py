@@ -28,6 +28,8 @@ SLACK_KB, KEPT_KB, ASSOCIATION_KB = 32 << 10, 16, 64
 """What a process may have grown by; for each association that did nothing, in the end and at its peak."""
 MANY = 1200
 PROBERS = 4
+NAMESPACE = "venturi-"
+"""Begins the names of our network namespaces; the process's id follows."""
 RELEASE = pdu.HEADER.pack(pdu.RELEASE_RQ, 4) + bytes(4)
 HUGE = 0xFFFFFFFF
 
@@ -47,13 +49,16 @@ def _descriptors() -> Iterator[None]:
 @contextlib.contextmanager
 def host_of_its_own() -> Iterator[tuple[str, str]]:
     """A network namespace, and our address as it is seen from there. Raises CalledProcessError."""
-    ip, name, at = need("ip"), f"venturi-{os.getpid()}", os.getpid() % (1 << 15) * 4
+    ip, name, at = need("ip"), f"{NAMESPACE}{os.getpid()}", os.getpid() % (1 << 15) * 4
     ours, theirs = (f"198.{18 + (at >> 16)}.{at >> 8 & 255}.{at & 255 | last}" for last in (1, 2))
     link = f"vt{os.getpid()}"
 
     def do(*words: str) -> None:
         subprocess.run([ip, *words], check=True, capture_output=True)
 
+    for left in Path("/run/netns").glob(f"{NAMESPACE}*"):
+        if not Path("/proc", left.name.removeprefix(NAMESPACE)).exists():  # whose test run was killed
+            run(ip, "netns", "del", left.name)  # or another one has done it meanwhile
     do("netns", "add", name)
     try:
         do("link", "add", link, "type", "veth", "peer", "name", "venturi", "netns", name)

@@ -4,7 +4,7 @@ One association for as long as there is something to send and its contexts are e
 takes its transfer syntax; otherwise the original goes as it is, if the peer takes that. Nothing is converted here:
 both uncompressed syntaxes are proposed beside, so that it is known which other rendition the peer would take.
 
-Each file is hashed as it is read: the last fragment of one that is not what it was is never sent. What the
+Each file is hashed before it is sent: the last fragment of one that is not what it was is never sent. What the
 peer or the network does is answered by the status in the receipt; nothing but a mistake in this file raises.
 """
 
@@ -17,6 +17,7 @@ from venturi.config.schema import Node, Peer
 from venturi.dataset import part10
 from venturi.dataset.syntaxes import lookup
 from venturi.deliver.acceptances import Acceptances
+from venturi.deliver.ahead import ReadAhead, buffers
 from venturi.deliver.dicom_scu import (
     Context,
     FileDamaged,
@@ -78,6 +79,7 @@ class Dicom:
         self._pace = pace if pace is not None else Pace()
         self._requestor = requestor(peer, calling_ae, node, self._pace.stopped)
         self._association: OpenAssociation | None = None
+        self._room = buffers()
         self._proposed: frozenset[Context] = frozenset()
         """What the open association was asked for."""
 
@@ -154,20 +156,20 @@ class Dicom:
                 receipt = _receipt(batch.pop(0).parcel, began, Ending.LATER, error.status, str(error))
                 yield replace(receipt, there=False)
             return
+        chosen = [_chosen(plan, association.accepted) for plan in batch]
+        ahead = ReadAhead([item for item in chosen if item is not None], self._room)
         try:
             while batch and association.alive:
-                plan = batch.pop(0)
+                plan, item = batch.pop(0), chosen.pop(0)
                 began = time.monotonic()
-                for item in (plan.rendition, plan.original):
-                    if item.context in association.accepted:
-                        break
-                else:
+                if item is None:
                     yield _no_context(plan, began, association.accepted)
                     continue
                 try:
                     if not self._pace.rare:
                         self._pace.object()
-                    status, comment = association.store(item, self._pace.bytes, self._pace.at_once)
+                    pieces = ahead.pieces(item)
+                    status, comment = association.store(item, pieces, self._pace.bytes, self._pace.at_once)
                 except FileDamaged as error:
                     yield _receipt(plan.parcel, began, Ending.REFUSED, "damaged", str(error))
                 except Lost as error:
@@ -181,6 +183,7 @@ class Dicom:
                     ending = judge(status)
                     yield _receipt(plan.parcel, began, ending, f"{status:04X}", comment, original)
         finally:
+            ahead.close()
             self._association = association
             if not association.alive:
                 self.rest()
@@ -269,6 +272,11 @@ def _fitting(plans: Sequence[_Plan]) -> list[_Plan]:
         if len(contexts) > CONTEXTS:
             return list(plans[:count])
     return list(plans)
+
+
+def _chosen(plan: _Plan, accepted: Collection[Context]) -> Object | None:
+    """What is sent of a parcel to a peer that accepted these contexts."""
+    return next((item for item in (plan.rendition, plan.original) if item.context in accepted), None)
 
 
 def _pairs(contexts: Collection[Context]) -> list[tuple[str, str]]:

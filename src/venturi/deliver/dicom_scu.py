@@ -1,22 +1,20 @@
 """One association as requestor: negotiated with pynetdicom's PDUs, then a socket, a buffer, and nothing in between.
 
-A file is read no faster than the network takes it: some fragments are read, hashed, and sent with their headers by one
-system call. Nagle's algorithm is off, what the peer says is acknowledged at once, since it may wait for that with the
-rest of its answer, and every wait has a deadline; that for an answer grows with the object.
+What is sent comes in pieces (see ``ahead.py``); each goes with the headers of its fragments by one system call. Nagle's
+algorithm is off, what the peer says is acknowledged at once, since it may wait for that with the rest of its answer,
+and every wait has a deadline; that for an answer grows with the object.
 """
 
 import contextlib
 import errno
-import hashlib
 import logging
 import os
 import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
@@ -31,6 +29,7 @@ from pynetdicom.presentation import build_context, build_role
 from venturi import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from venturi.dataset.syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 from venturi.dataset.uids import printable, tolerable_uid
+from venturi.deliver.pace import MOST_BYTES
 from venturi.deliver.wire import ANSWER_BYTES, LOOK_S, Lost, Wire
 from venturi.errors import Malformed, Permanent, Temporary
 from venturi.upper_layer import command, pdu
@@ -40,8 +39,6 @@ logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # what happens is to
 
 FRAGMENT_BYTES = 131066
 """Of a dataset in one PDU at most, whatever the peer takes: 128 KiB with the header (PS3.8 9.3.5.1)."""
-BUFFER_BYTES = 1 << 18
-"""Read, hashed and sent at once."""
 LEAST_BYTES = 1024
 """A peer that takes no PDU as long as this would cost more than all others."""
 ANSWER_BYTES_PER_S = 1 << 20
@@ -275,11 +272,7 @@ class OpenAssociation:
         self._timeout_s = timeout_s
         self._message_id = 0
         # 6 for the header of the fragment, which is even (PS3.7 6.3.1); 0 is any
-        fragment = min(FRAGMENT_BYTES, (most_bytes or FRAGMENT_BYTES) - 6) & ~1
-        self._fragment_bytes = fragment
-        self._view = memoryview(
-            bytearray(max(1, BUFFER_BYTES // self._fragment_bytes) * self._fragment_bytes)
-        )
+        self._fragment_bytes = min(FRAGMENT_BYTES, (most_bytes or FRAGMENT_BYTES) - 6) & ~1
 
     @property
     def accepted(self) -> tuple[Context, ...]:
@@ -304,23 +297,37 @@ class OpenAssociation:
         return status
 
     def store(
-        self, item: Object, pace: Callable[[int], None] = lambda _: None, at_once: int = BUFFER_BYTES
+        self,
+        item: Object,
+        pieces: Iterable[tuple[memoryview, bool]],
+        pace: Callable[[int], None] = lambda _: None,
+        at_once: int = MOST_BYTES,
     ) -> tuple[int, str]:
-        """Send one object: the peer's status and comment. Raises Lost, FileDamaged; then it is not alive.
+        """Send one object: the peer's status and comment. Raises Lost, FileDamaged.
 
-        ``pace`` is told how many bytes are to be sent, at most ``at_once``, and returns when they may.
+        ``pieces``: its dataset, and for each piece whether it is the last; what fails before the first of them is sent
+        leaves the association alive. ``pace`` is told how many bytes are to be sent, at most ``at_once``, and returns
+        when they may.
         """
         self._message_id = self._message_id % 65535 + 1
         context_id = self._ids[item.context]
         request = command.store_request(self._message_id, item.context.sop_class_uid, item.sop_instance_uid)
+        out: list[bytes | memoryview] = [command.p_data_tf(context_id, request)]
+        begun = False
         try:
-            with item.path.open("rb", buffering=0) as file:
-                self._send(file, item, context_id, command.p_data_tf(context_id, request), pace, at_once)
-        except OSError as error:
-            self.abort()
-            raise Lost("unreadable", f"the file can't be read: {error.strerror}") from error
-        except FileDamaged:
-            self.abort()  # before the last fragment: the peer never has the whole of it
+            for piece, last in pieces:
+                for at in range(0, len(piece), at_once):
+                    data = piece[at : at + at_once]
+                    out += self._fragments(data, context_id, last=last and at + len(data) == len(piece))
+                    pace(len(data))
+                    begun = True
+                    self._wire.send(out)
+                    out = []
+        except BaseException as error:
+            if begun:
+                self.abort()  # before the last fragment: the peer never has the whole of it
+            if isinstance(error, OSError):
+                raise Lost("unreadable", f"the file can't be read: {error.strerror}") from error
             raise
         return self._answer(command.C_STORE_RSP, self._timeout_s + item.size_bytes / ANSWER_BYTES_PER_S)
 
@@ -373,34 +380,14 @@ class OpenAssociation:
                 self._wire.send([pdu.abort(pdu.ABORT_BY_USER, pdu.NOT_SPECIFIED)])
         self._wire.close()
 
-    def _send(
-        self,
-        file: FileIO,
-        item: Object,
-        context_id: int,
-        request: bytes,
-        pace: Callable[[int], None],
-        at_once: int,
-    ) -> None:
-        """Send a request and its dataset. Raises Lost, FileDamaged, OSError (of the file)."""
-        if not item.size_bytes or os.fstat(file.fileno()).st_size - item.offset != item.size_bytes:
-            raise FileDamaged(f"{item.sop_instance_uid}: the file has not the size it had")
-        file.seek(item.offset)
-        digest, left = hashlib.sha256(), item.size_bytes
-        pieces: list[bytes | memoryview] = [request]
-        while left:
-            data = self._view[: _fill(file, self._view[: min(left, len(self._view), at_once)])]
-            digest.update(data)
-            left -= len(data)
-            if not data or (not left and digest.hexdigest() != item.sha256):
-                raise FileDamaged(f"{item.sop_instance_uid}: the file has not the SHA-256 it had")
-            for at in range(0, len(data), self._fragment_bytes):
-                fragment = data[at : at + self._fragment_bytes]
-                last = not left and at + len(fragment) == len(data)
-                pieces += (pdu.fragment(context_id, len(fragment), of_command=False, last=last), fragment)
-            pace(len(data))
-            self._wire.send(pieces)
-            pieces = []
+    def _fragments(self, data: memoryview, context_id: int, *, last: bool) -> list[bytes | memoryview]:
+        """Cut data in fragments, each behind its headers."""
+        out: list[bytes | memoryview] = []
+        for at in range(0, len(data), self._fragment_bytes):
+            fragment = data[at : at + self._fragment_bytes]
+            ends = last and at + len(fragment) == len(data)
+            out += (pdu.fragment(context_id, len(fragment), of_command=False, last=ends), fragment)
+        return out
 
     def _answer(
         self, field: int, within_s: float, given_up: Callable[[], bool] = lambda: False
@@ -450,11 +437,3 @@ class OpenAssociation:
 
 def _tolerated(uid: str) -> str:
     return uid if tolerable_uid(uid) else ""
-
-
-def _fill(file: FileIO, view: memoryview) -> int:
-    """Read until the view is full or the file ends; how many bytes."""
-    count = 0
-    while count < len(view) and (read := file.readinto(view[count:])):
-        count += read
-    return count

@@ -5,7 +5,7 @@ import time
 
 GAP_S = 1.0
 """No peer should wait longer for the next bytes or, in an open association, for the next object."""
-MOST_BYTES = 1 << 18
+MOST_BYTES = 1 << 20
 
 
 class Pace:

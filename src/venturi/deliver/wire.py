@@ -51,8 +51,7 @@ class Wire:
                 for piece in pieces:
                     self._socket.sendall(piece)
                 return
-            for at in range(0, len(pieces), PIECES):
-                self._send_together(pieces[at : at + PIECES])
+            self._send_together(pieces)
         except TimeoutError as error:
             self.close()
             raise Lost("timeout", "the peer takes no more data") from error
@@ -74,13 +73,13 @@ class Wire:
         self._socket.close()
 
     def _send_together(self, pieces: Sequence[bytes | memoryview]) -> None:
-        sent = self._socket.sendmsg(pieces)
-        if sent == sum(map(len, pieces)):
-            return
-        for piece in pieces:
-            if sent < len(piece):
-                self._socket.sendall(piece[sent:])
-            sent = max(0, sent - len(piece))
+        left = list(pieces)
+        while left:
+            sent = self._socket.sendmsg(left[:PIECES])
+            while left and sent >= len(left[0]):
+                sent -= len(left.pop(0))
+            if sent:
+                left[0] = memoryview(left[0])[sent:]
 
     def _read(self, count: int, until: float, given_up: Callable[[], bool]) -> bytes:
         try:
