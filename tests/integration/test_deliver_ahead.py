@@ -68,7 +68,7 @@ class Peer:
                 return
             if kind == pdu.ABORT:
                 return
-            for of_command, last, data in pdu.fragments(body):
+            for _, of_command, last, data in pdu.fragments(body):
                 if of_command:
                     continue
                 if not got:
