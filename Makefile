@@ -21,7 +21,8 @@ demo: .venv/ready
 	$(BIN)/venturi demo
 
 test: lint peers unit
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest -n 2 --dist loadfile -m "not alone" tests/integration
+	$(BIN)/pytest -m alone tests/integration
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -7,6 +7,25 @@ import pydicom.data
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ALONE = (
+    *("test_benchmark_ingest", "test_benchmark_receive", "test_benchmark_send", "test_benchmarks"),
+    *(
+        "test_deliver_courier",
+        "test_durability",
+        "test_power_cut",
+        "test_receive_hostile",
+        "test_receive_statuses",
+    ),
+    *("test_sandbox", "test_supervisor"),
+)
+"""Files that measure something, or need the machine's devices, limits or both processors for themselves."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that run beside no others."""
+    for item in items:
+        if item.path.stem in ALONE:
+            item.add_marker("alone")
 
 
 def corpus_folder() -> Path:
