@@ -202,7 +202,7 @@ def test_many_associations_at_once_lose_nothing(tmp_path: Path, corpus: Path) ->
         association.release()
         return max(answer if answer is not None else 0xFFFF for answer in status)
 
-    with receiving(tmp_path, servers=2) as receiver:
+    with receiving(tmp_path, limits=Limits(min_free=0.0, timeout_s=20), servers=2) as receiver:
         with ThreadPoolExecutor(12) as pool:
             assert list(pool.map(one, range(12))) == [0] * 12
         assert len(receiver.instances()) == 36

@@ -73,13 +73,19 @@ class Wire:
         self._socket.close()
 
     def _send_together(self, pieces: Sequence[bytes | memoryview]) -> None:
-        left = list(pieces)
+        """Send by as few system calls as the peer's pace allows; each piece has its own deadline."""
+        left, until = list(pieces), time.monotonic() + self._timeout_s
         while left:
             sent = self._socket.sendmsg(left[:PIECES])
             while left and sent >= len(left[0]):
                 sent -= len(left.pop(0))
-            if sent:
+                until = time.monotonic() + self._timeout_s
+            if left:
                 left[0] = memoryview(left[0])[sent:]
+                left_s = until - time.monotonic()
+                if left_s <= 0:
+                    raise TimeoutError
+                self._socket.settimeout(left_s)
 
     def _read(self, count: int, until: float, given_up: Callable[[], bool]) -> bytes:
         try:
