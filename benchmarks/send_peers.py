@@ -114,7 +114,9 @@ def receiver(folder: Path, *, delays: bool) -> Iterator[Receiver]:
     assert program is not None
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if name != NODELAY}
-    environment["OPENBLAS_NUM_THREADS"] = "1"  # as the node's roles have it: else its threads begin by spinning
+    environment["OPENBLAS_NUM_THREADS"] = (
+        "1"  # as the node's roles have it: else its threads begin by spinning
+    )
     if not delays:
         environment[NODELAY] = "1"
     command = ["env", "-u", NODELAY, *([] if delays else [f"{NODELAY}=1"]), program]
