@@ -136,10 +136,10 @@ def test_who_stops_in_the_middle_leaves_no_thread_and_the_association_is_good(no
         receipts = where.deliver(parcels)
         assert next(iter(receipts)).status == "0000"
         receipts.close()  # type: ignore[attr-defined]  # it is a generator
-        assert nobody_reads()
         assert [one.status for one in where.deliver(parcels[1:])] == ["0000"] * (len(parcels) - 1)
         where.close()
     assert [len(whole) for whole in took.associations] == [len(parcels)]
+    assert nobody_reads()
 
 
 def objects(folder: Path, *datas: bytes) -> list[Object]:
@@ -152,15 +152,12 @@ def objects(folder: Path, *datas: bytes) -> list[Object]:
     return made
 
 
-def room(count: int, size_bytes: int) -> list[memoryview]:
-    return [memoryview(bytearray(size_bytes)) for _ in range(count)]
-
-
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_what_is_given_out_is_what_is_there_whatever_fits_a_piece(tmp_path: Path, count: int) -> None:
     datas = [os.urandom(size) for size in (1, 9, 10, 11, 20, 25, 100, 2)]
     items = objects(tmp_path, *datas)
-    ahead = ReadAhead(items, room(count, 10))
+    ahead = ReadAhead(count, 10)
+    ahead.begin(items)
     for item, data in zip(items, datas, strict=True):
         pieces = [(bytes(piece), last) for piece, last in ahead.pieces(item)]
         assert b"".join(piece for piece, _ in pieces) == data
@@ -175,7 +172,8 @@ def test_whatever_is_wrong_with_one_is_told_in_its_turn(tmp_path: Path, count: i
     items[0].path.unlink()
     flip(items[2].path)
     items[3].path.write_bytes(bytes(5))
-    ahead = ReadAhead(items, room(count, 10))
+    ahead = ReadAhead(count, 10)
+    ahead.begin(items)
     got = []
     for item in items:
         try:
@@ -186,9 +184,25 @@ def test_whatever_is_wrong_with_one_is_told_in_its_turn(tmp_path: Path, count: i
     assert got == [FileNotFoundError, 25, FileDamaged, FileDamaged, 25, FileDamaged]
 
 
+def test_what_was_begun_and_given_up_does_not_touch_what_follows(tmp_path: Path) -> None:
+    datas = [os.urandom(100) for _ in range(3)]
+    items = objects(tmp_path, *datas)
+    ahead = ReadAhead(3, 10)
+    for _ in range(5):
+        ahead.begin(items)
+        given_up = ahead.pieces(items[0])
+        next(given_up)
+    ahead.begin(items[1:])
+    got = [b"".join(bytes(piece) for piece, _ in ahead.pieces(item)) for item in items[1:]]
+    ahead.close()
+    assert got == datas[1:]
+    assert nobody_reads()
+
+
 def test_another_object_than_the_next_is_never_given_out(tmp_path: Path) -> None:
     items = objects(tmp_path, b"one", b"two")
-    ahead = ReadAhead(items, room(2, 10))
+    ahead = ReadAhead(2, 10)
+    ahead.begin(items)
     with pytest.raises(RuntimeError, match=r"1\.2\.0 was read, 1\.2\.1 is sent"):
         next(ahead.pieces(items[1]))
     ahead.close()

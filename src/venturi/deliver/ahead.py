@@ -29,41 +29,44 @@ class _Piece:
     """Some of an object's dataset, or why there is no more of it."""
 
     item: Object
+    digest: "hashlib._Hash"
+    """Of all of the object until here, as soon as the thread has had it."""
     buffer: memoryview
     count: int = 0
     """Bytes of the buffer that are filled."""
     last: bool = False
-    error: FileDamaged | OSError | None = None
-
-
-def buffers() -> list[memoryview]:
-    """Make room for what one ``ReadAhead`` at a time has in memory."""
-    return [memoryview(bytearray(PIECE_BYTES)) for _ in range(PIECES)]
+    error: Exception | None = None
 
 
 class ReadAhead:
     """The datasets of some objects, one after another. Used by one thread, which must close it."""
 
-    def __init__(self, items: Sequence[Object], room: Sequence[memoryview]) -> None:
-        """``items``: what will be asked for, in this order. ``room``: buffers, nobody else's until it is closed."""
-        self._free = list(room)
-        self._pieces = self._read(items)
+    def __init__(self, pieces: int = PIECES, piece_bytes: int = PIECE_BYTES) -> None:
+        """``pieces``: how many of them may be in memory."""
+        self._room = [memoryview(bytearray(piece_bytes)) for _ in range(pieces)]
+        self._free = list(self._room)
+        self._pieces = self._read(())
         self._hashing: SimpleQueue[_Piece | None] = SimpleQueue()
         self._hashed: SimpleQueue[_Piece] = SimpleQueue()
+        self._under_way = 0
+        """Pieces that are in one of the queues, or between them."""
         self._thread: threading.Thread | None = None
+
+    def begin(self, items: Sequence[Object]) -> None:
+        """Say what will be asked for, in this order."""
+        self.drop()
+        self._pieces = self._read(items)
 
     def pieces(self, item: Object) -> Iterator[tuple[memoryview, bool]]:
         """Give out the dataset of the next object: each piece, and whether it is the last.
 
         A piece is good until the next is asked for. Raises FileDamaged, OSError; then the next object is next.
         """
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._hash, name="hash ahead", daemon=True)
-            self._thread.start()
-            self._go_on()
+        self._go_on()
         last = False
         while not last:
             piece = self._hashed.get()
+            self._under_way -= 1
             if piece.item is not item:
                 raise RuntimeError(f"{piece.item.sop_instance_uid} was read, {item.sop_instance_uid} is sent")
             if piece.error is None:
@@ -74,21 +77,35 @@ class ReadAhead:
             if piece.error is not None:
                 raise piece.error
 
+    def drop(self) -> None:
+        """Forget what was not asked for, and close its file."""
+        while self._under_way:
+            self._hashed.get()
+            self._under_way -= 1
+        self._pieces.close()
+        self._free = list(self._room)
+
     def close(self) -> None:
-        """End the thread, and close the file: what is not asked for yet is not wanted."""
+        """Drop everything, and end the thread; it is started anew when there is something to hash."""
+        self.drop()
         if self._thread is not None:
             self._hashing.put(None)
             self._thread.join()
-        self._pieces.close()
+            self._thread = None
 
     def _go_on(self) -> None:
         """Read into all buffers that are free."""
         while self._free and (piece := next(self._pieces, None)) is not None:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._hash, name="hash ahead", daemon=True)
+                self._thread.start()
             self._hashing.put(piece)
+            self._under_way += 1
 
     def _read(self, items: Sequence[Object]) -> Generator[_Piece, None, None]:
         """The pieces of all objects, each in a buffer that is free when it is asked for."""
         for item in items:
+            digest = hashlib.sha256()
             try:
                 with FileIO(item.path) as file:
                     size_bytes = os.fstat(file.fileno()).st_size - item.offset
@@ -101,19 +118,18 @@ class ReadAhead:
                         if not count:
                             raise FileDamaged(f"{item.sop_instance_uid}: the file has become shorter")
                         left -= count
-                        yield _Piece(item, self._free.pop(), count, not left)
+                        yield _Piece(item, digest, self._free.pop(), count, not left)
             except (FileDamaged, OSError) as error:
-                yield _Piece(item, self._free.pop(), error=error)
+                yield _Piece(item, digest, self._free.pop(), error=error)
 
     def _hash(self) -> None:
-        digest = hashlib.sha256()
         while (piece := self._hashing.get()) is not None:
-            digest.update(piece.buffer[: piece.count])
-            if piece.last and digest.hexdigest() != piece.item.sha256:
-                words = f"{piece.item.sop_instance_uid}: the file has not the SHA-256 it had"
-                piece = replace(piece, error=FileDamaged(words))
-            if piece.last or piece.error is not None:
-                digest = hashlib.sha256()
+            try:
+                piece.digest.update(piece.buffer[: piece.count])
+                if piece.last and piece.digest.hexdigest() != piece.item.sha256:
+                    raise FileDamaged(f"{piece.item.sop_instance_uid}: the file has not the SHA-256 it had")
+            except Exception as error:  # whatever it is, who waits must hear of it
+                piece = replace(piece, error=error)
             self._hashed.put(piece)
 
 

@@ -17,7 +17,7 @@ from venturi.config.schema import Node, Peer
 from venturi.dataset import part10
 from venturi.dataset.syntaxes import lookup
 from venturi.deliver.acceptances import Acceptances
-from venturi.deliver.ahead import ReadAhead, buffers
+from venturi.deliver.ahead import ReadAhead
 from venturi.deliver.dicom_scu import (
     Context,
     FileDamaged,
@@ -79,7 +79,7 @@ class Dicom:
         self._pace = pace if pace is not None else Pace()
         self._requestor = requestor(peer, calling_ae, node, self._pace.stopped)
         self._association: OpenAssociation | None = None
-        self._room = buffers()
+        self._ahead = ReadAhead()
         self._proposed: frozenset[Context] = frozenset()
         """What the open association was asked for."""
 
@@ -122,6 +122,7 @@ class Dicom:
 
     def rest(self) -> None:
         """Release the association that is kept; see the port."""
+        self._ahead.close()
         association, self._association = self._association, None
         if association is not None:
             association.end()
@@ -157,7 +158,7 @@ class Dicom:
                 yield replace(receipt, there=False)
             return
         chosen = [_chosen(plan, association.accepted) for plan in batch]
-        ahead = ReadAhead([item for item in chosen if item is not None], self._room)
+        self._ahead.begin([item for item in chosen if item is not None])
         try:
             while batch and association.alive:
                 plan, item = batch.pop(0), chosen.pop(0)
@@ -168,7 +169,7 @@ class Dicom:
                 try:
                     if not self._pace.rare:
                         self._pace.object()
-                    pieces = ahead.pieces(item)
+                    pieces = self._ahead.pieces(item)
                     status, comment = association.store(item, pieces, self._pace.bytes, self._pace.at_once)
                 except FileDamaged as error:
                     yield _receipt(plan.parcel, began, Ending.REFUSED, "damaged", str(error))
@@ -183,7 +184,7 @@ class Dicom:
                     ending = judge(status)
                     yield _receipt(plan.parcel, began, ending, f"{status:04X}", comment, original)
         finally:
-            ahead.close()
+            self._ahead.drop()
             self._association = association
             if not association.alive:
                 self.rest()
