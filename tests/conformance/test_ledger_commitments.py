@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from conformance.test_ledger import COPY, DEFAULT_NOW, ORIGINAL, Clock, decided, ended, instance
 from venturi.errors import Temporary
@@ -303,6 +304,31 @@ def test_nobody_asks_without_end(known: Commitments, monkeypatch: pytest.MonkeyP
     with pytest.raises(Temporary):
         asked(known, replace(REQUEST, transaction_uid="1.9.7"))
     assert asked(known, replace(REQUEST, transaction_uid="1.9.7"), peer="mr")
+
+
+def test_looking_for_work_reads_no_history(ledger: SqlLedger, known: Commitments) -> None:
+    """What became of a hundred thousand requests must not be read every second."""
+    asked(known)
+    said: list[tuple[str, object]] = []
+    engine = ledger._database._engine
+    sa.event.listen(
+        engine,
+        "before_cursor_execute",
+        lambda _c, _u, statement, parameters, *_: said.append((statement, parameters)),
+    )
+    known.to_judge(10)
+    known.claim_report("ct", "CT1", "r", 60)
+    known.claim_reports("d", DEFAULT_NOW, 60)
+    known.uncommitted("pacs", 10)
+    known.next_uncommitted("pacs")
+    asked(known, replace(REQUEST, transaction_uid="1.9.2"))
+    looked = [each for each in said if each[0].startswith("SELECT")]
+    assert len(looked) >= 6
+    with engine.connect() as connection:
+        for statement, parameters in looked:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)  # type: ignore[arg-type]  # as it was
+            for step in plan:
+                assert "USING" in step[-1] or not step[-1].startswith("SCAN"), (statement, step[-1])
 
 
 def test_a_request_that_is_not_taken_is_made_again_and_only_the_last_is_kept(

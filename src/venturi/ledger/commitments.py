@@ -70,8 +70,10 @@ class SqlCommitments:
             for known in _whole(connection, same, 1):
                 return {each for _, each, _ in known.references} == set(request.references)
             theirs = sa.and_(commitments.c.peer == peer, commitments.c.destination == "")
-            waiting = sa.select(sa.func.count()).where(theirs, sa.or_(_open, _answered))
-            if connection.execute(waiting).scalar_one() >= MOST_OPEN:
+            counts = [
+                sa.select(sa.func.count()).where(each, theirs) for each in (_open, _answered)
+            ]  # an index each
+            if sum(connection.execute(count).scalar_one() for count in counts) >= MOST_OPEN:
                 raise Temporary(f"{peer} has asked {MOST_OPEN} times and was not told yet")
             row = {"peer": peer, "calling_ae": calling_ae, "called_ae": called_ae, "until": until}
             _insert(
@@ -82,7 +84,8 @@ class SqlCommitments:
     def to_judge(self, limit: int) -> list[Commitment]:
         """Find what is to be judged; see the port."""
         with self._database.read() as connection:
-            return _whole(connection, sa.and_(_open, commitments.c.due_at <= self._clock()), limit)
+            due = sa.and_(_open, commitments.c.due_at <= self._clock())
+            return _whole(connection, due, limit, commitments.c.due_at)  # in the index's order
 
     def kept(self, sop_instance_uid: str) -> list[Kept]:
         """Find every receipt of an instance; see the port."""
@@ -306,7 +309,7 @@ class SqlCommitments:
     def recent(self, limit: int) -> list[Commitment]:
         """List requests; see the port."""
         with self._database.read() as connection:
-            return _whole(connection, sa.true(), limit, newest=True)
+            return _whole(connection, sa.true(), limit, commitments.c.id.desc())
 
     def _end(
         self,
@@ -409,9 +412,11 @@ def _insert(
 
 
 def _whole(
-    connection: sa.Connection, which: sa.ColumnElement[bool], limit: int, *, newest: bool = False
+    connection: sa.Connection,
+    which: sa.ColumnElement[bool],
+    limit: int,
+    order: sa.ColumnElement[Any] = commitments.c.id,
 ) -> list[Commitment]:
-    order = commitments.c.id.desc() if newest else commitments.c.id
     query = sa.select(commitments).where(which).order_by(order)
     rows = connection.execute(query if limit < 0 else query.limit(limit)).mappings().all()
     items: dict[int, list[tuple[int, Reference, int | None]]] = defaultdict(list)
