@@ -7,25 +7,20 @@ import pydicom.data
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ALONE = (
-    *("test_benchmark_ingest", "test_benchmark_receive", "test_benchmark_send", "test_benchmarks"),
-    *(
-        "test_deliver_courier",
-        "test_durability",
-        "test_power_cut",
-        "test_receive_hostile",
-        "test_receive_statuses",
-    ),
-    *("test_sandbox", "test_supervisor"),
+TOGETHER = (
+    *("test_codec_plugin", "test_codecs_try", "test_commitment", "test_commitment_orthanc", "test_compress"),
+    *("test_console", "test_deliver_group", "test_deliver_syntaxes", "test_explicit_dcmtk", "test_node"),
+    *("test_pydicom_tutorials", "test_queue", "test_transcode_peers"),
 )
-"""Files that measure something, or need the machine's devices, limits or both processors for themselves."""
+"""Files of integration tests that may wait for each other: they measure nothing, have long deadlines, and need
+neither the machine's devices nor its limits."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that run beside no others."""
+    """Mark the tests that may run beside others."""
     for item in items:
-        if item.path.stem in ALONE:
-            item.add_marker("alone")
+        if item.path.stem in TOGETHER:
+            item.add_marker("together")
 
 
 def corpus_folder() -> Path:
