@@ -30,8 +30,11 @@ def node(tmp_path: Path) -> Iterator[Node]:
     made.close()
 
 
-def nobody_reads() -> bool:
-    return not [thread for thread in threading.enumerate() if thread.name == "hash ahead"]
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert not [thread for thread in threading.enumerate() if thread not in before]
 
 
 def parcel(node: Node, data: bytes, delivery: int = 0) -> Parcel:
@@ -98,7 +101,6 @@ def test_a_small_damaged_object_is_not_even_begun_and_the_others_share_the_assoc
         (2, "damaged")
     ]
     assert took.associations == [datas[:2] + datas[3:]]
-    assert nobody_reads()
 
 
 def test_the_end_of_a_large_damaged_object_is_never_sent_and_the_others_go_on(node: Node) -> None:
@@ -112,7 +114,6 @@ def test_the_end_of_a_large_damaged_object_is_never_sent_and_the_others_go_on(no
         where.close()
     assert [one.status for one in receipts] == ["0000", "damaged", "0000", "0000"]
     assert took.associations == [datas[:1], datas[2:]]
-    assert nobody_reads()
 
 
 def test_a_file_that_becomes_shorter_while_it_is_sent_is_damaged_and_the_others_go_on(node: Node) -> None:
@@ -139,7 +140,6 @@ def test_who_stops_in_the_middle_leaves_no_thread_and_the_association_is_good(no
         assert [one.status for one in where.deliver(parcels[1:])] == ["0000"] * (len(parcels) - 1)
         where.close()
     assert [len(whole) for whole in took.associations] == [len(parcels)]
-    assert nobody_reads()
 
 
 def objects(folder: Path, *datas: bytes) -> list[Object]:
@@ -163,7 +163,6 @@ def test_what_is_given_out_is_what_is_there_whatever_fits_a_piece(tmp_path: Path
         assert b"".join(piece for piece, _ in pieces) == data
         assert [last for _, last in pieces] == [False] * (len(pieces) - 1) + [True]
     ahead.close()
-    assert nobody_reads()
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -196,7 +195,6 @@ def test_what_was_begun_and_given_up_does_not_touch_what_follows(tmp_path: Path)
     got = [b"".join(bytes(piece) for piece, _ in ahead.pieces(item)) for item in items[1:]]
     ahead.close()
     assert got == datas[1:]
-    assert nobody_reads()
 
 
 def test_another_object_than_the_next_is_never_given_out(tmp_path: Path) -> None:
