@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
-from venturi.config.schema import Config, DicomDestination, FolderDestination
+from venturi.config.schema import Config, DicomDestination, FolderDestination, GroupDestination
 from venturi.deliver.breaker import Breaker, Trouble
 from venturi.deliver.commitment_scu import ask, tell
 from venturi.deliver.committer import Answering, Asking, Where
@@ -141,6 +141,8 @@ class Places:
                 return Where(Keeping.AS_FILE, folder.folder, folder.mount)
             case DicomDestination(commit=True) as dicom:
                 return Where(Keeping.BY_PEER, peer=dicom.dicom)
+            case GroupDestination() as group if any(self._keeps(each) for each in group.members):
+                return Where(Keeping.OPEN)
         return Where(Keeping.NOT)
 
     def commits(self, name: str, member: str) -> bool:
@@ -149,6 +151,9 @@ class Places:
             members = getattr(self._destinations[name], "members", ())
             return any(self.commits(name, each) for each in members) if members else self._wanted(name)
         return self._wanted(member)
+
+    def _keeps(self, member: str) -> bool:
+        return self.where(member, "").keeping is not Keeping.NOT
 
     def _wanted(self, name: str) -> bool:
         keeping = self.where(name, "").keeping
@@ -176,19 +181,12 @@ class Talking:
         return ask(self._to(wanted.dicom, calling), request, take, LINGER_S)
 
     def tell(self, commitment: Commitment) -> int | None:
-        """Tell who asked, where it listens: as itself, or as another peer of its AE title; see ``committer.Talk``."""
-        name = self._listening(commitment)
-        if not name:
+        """Tell who asked, where it listens; see ``committer.Talk``."""
+        asker = self._config.peers.get(commitment.peer)
+        if asker is None or not asker.host:
             return None
-        return tell(self._to(name, commitment.called_ae, commitment.calling_ae), commitment.result)
-
-    def _listening(self, commitment: Commitment) -> str:
-        peers = self._config.peers
-        asker = peers.get(commitment.peer)
-        if asker is not None and asker.host:
-            return commitment.peer
-        named = (name for name, peer in peers.items() if peer.host and commitment.calling_ae in peer.ae_title)
-        return next(named, "")
+        requestor = self._to(commitment.peer, commitment.called_ae, commitment.calling_ae)
+        return tell(requestor, commitment.result)
 
     def _to(self, name: str, calling_ae: str, called: str | None = None) -> Requestor:
         node = self._config.node

@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from conformance.test_ledger import COPY, DEFAULT_NOW, ORIGINAL, Clock, decided, ended, instance
+from conformance.test_ledger import COPY, DEFAULT_NOW, ORIGINAL, Clock, decided, ended, instance, judgement
 from venturi.errors import Temporary
 from venturi.ledger import commitments
 from venturi.ledger.database import open_database
 from venturi.ledger.port import COMMITTED, Commitments, Filter, Ledger, State, Verb
 from venturi.ledger.sql import SqlLedger
-from venturi.model import CommitmentRequest, CommitmentResult, Instance, Outcome, Reference
+from venturi.model import CommitmentRequest, CommitmentResult, Instance, Outcome, Reason, Reference
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 UNTIL = DEFAULT_NOW + 3600
+LATER = DEFAULT_NOW + 1e6
+"""When somebody has looked: after everything."""
 REQUEST = CommitmentRequest("1.9.1", (Reference(CT, "1.2.3.1"), Reference(CT, "1.2.3.2")))
 
 
@@ -33,7 +35,8 @@ def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def known(ledger: Ledger) -> Commitments:
+def known(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Commitments:
+    monkeypatch.setattr(commitments, "SETTLE_S", 0.0)
     return ledger.commitments
 
 
@@ -117,7 +120,6 @@ def test_who_could_not_be_told_is_told_later_or_when_it_is_here(known: Commitmen
     (report,) = known.claim_reports("d", clock.now, 60)
     assert (report.tries, report.detail) == (1, "unreachable")
     known.told(report.id, "d", "it has no host", None)
-    clock.now += 1e6
     assert known.claim_reports("d", clock.now, 60) == []
     assert known.claim_report("ct", "CT1", "r", 60) is not None
 
@@ -131,8 +133,11 @@ def test_a_lease_of_who_died_runs_out_or_is_released(
     assert "host/deliver/7/" in ledger.owners()
     ledger.release("host/deliver/7")
     assert known.claim_reports("host/deliver/8/", clock.now, 60)
-    clock.now += 61
-    assert known.claim_reports("host/deliver/9/", clock.now, 60)
+    clock.now += 20
+    assert known.claim_reports("host/deliver/9/", clock.now, 60) == [], "it lives"
+    clock.now += 41
+    assert known.claim_reports("host/deliver/9/", clock.now, 60) == [], "and what it had is judged anew"
+    assert len(known.to_judge(10)) == 1
 
 
 def test_the_same_again_is_recorded_once_and_other_instances_are_refused(known: Commitments) -> None:
@@ -182,6 +187,58 @@ def test_a_lossy_copy_is_not_lossless_unless_the_original_was_sent(
     sent(ledger, instance(1), outcome=COPY)
     sent(ledger, instance(2), outcome=COPY, sent_original=True)
     assert [known.kept(f"1.2.3.{number}")[0].copies[0].lossless for number in (1, 2)] == [False, True]
+
+
+def test_rows_may_follow_an_acknowledgement_before_anything_is_judged(ledger: Ledger, clock: Clock) -> None:
+    asked(ledger.commitments)
+    assert ledger.commitments.to_judge(10) == []
+    clock.now += commitments.SETTLE_S
+    assert len(ledger.commitments.to_judge(10)) == 1
+
+
+def test_what_was_certain_a_while_ago_is_judged_anew_before_it_is_told(
+    known: Commitments, clock: Clock
+) -> None:
+    """Meanwhile a file may have gone, or other bytes come under a UID. What has failed stays so."""
+    asked(known)
+    answered(known, COMMITTED, 0x0112)
+    clock.now += commitments.FRESH_S + 1
+    assert known.claim_reports("d", clock.now, 60) == []
+    (commitment,) = known.to_judge(10)
+    assert [reason for _, _, reason in commitment.references] == [None, 0x0112]
+    known.judged(commitment.id, {commitment.references[0][0]: 0x0110}, UNTIL)
+    (report,) = known.claim_reports("d", clock.now, 60)
+    assert [reason for _, reason in report.result.failed] == [0x0110, 0x0112]
+    known.told(report.id, "d", "it has no host", None)
+    clock.now += commitments.FRESH_S + 1
+    assert known.claim_report("ct", "CT1", "r", 60) is None, "not before it is judged anew"
+    assert known.judged(commitment.id, {}, UNTIL), "nothing was committed that could have changed"
+    assert known.claim_report("ct", "CT1", "r", 60) is not None
+
+
+def test_what_is_asked_again_before_it_was_told_is_judged_anew(ledger: Ledger, known: Commitments) -> None:
+    asked(known)
+    answered(known, COMMITTED, COMMITTED)
+    ledger.add([instance(2, uid="1.2.3.1")])
+    assert asked(known)
+    assert known.claim_report("ct", "CT1", "r", 60) is None
+    assert [reason for _, _, reason in known.to_judge(10)[0].references] == [None, None]
+
+
+def test_a_clock_that_was_wrong_puts_nothing_off_for_years(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    clock.now += 10 * 365 * 86400
+    delivery = sent(ledger, instance(1), commit_due_at=clock.now + 5)
+    known.requested(REQUEST, "ct", "CT1", "VENTURI", clock.now + 86400)
+    clock.now = DEFAULT_NOW
+    ledger.rewind()
+    assert known.next_uncommitted("pacs") == clock.now
+    assert len(known.to_judge(10)) == 1
+    clock.now += 1
+    known.asked(REQUEST, "pacs", "peer", [delivery, delivery], UNTIL)
+    known.reported(CommitmentResult("1.9.1", REQUEST.references), "peer", 0)
+    assert state(ledger, delivery) is State.COMMITTED
 
 
 # --- asked by us ---
@@ -286,7 +343,7 @@ def test_a_peer_can_not_say_which_of_two_contents_it_has(
     clock.now = UNTIL + 100
     assert known.next_uncommitted("pacs") is None
     assert ledger.removable(clock.now, 10, committed=True) == []
-    known.verified({delivery: ""}, 0)
+    known.verified({delivery: ""}, LATER, 0)
     assert state(ledger, delivery) is State.COMMITTED, "a file is one content"
 
 
@@ -364,21 +421,102 @@ def test_files_that_were_read_again_are_committed_or_written_again(
     ledger: Ledger, known: Commitments
 ) -> None:
     first, second = sent(ledger, instance(1), "archive"), sent(ledger, instance(2), "archive")
-    known.verified({first: "", second: "the file is not there"}, DEFAULT_NOW)
+    known.verified({first: "", second: "the file is not there"}, LATER, DEFAULT_NOW)
     assert [state(ledger, each) for each in (first, second)] == [State.COMMITTED, State.PENDING]
     (row,) = ledger.deliveries(Filter(ids=(second,)))
     assert (row.status, row.detail) == ("commit-not-found", "the file is not there")
-    known.not_wanted([second])
+    known.put_off([second], None)
+
+
+def test_what_a_file_was_is_nothing_of_what_was_written_since(ledger: Ledger, known: Commitments) -> None:
+    delivery = sent(ledger, instance(1), "archive")
+    known.verified({delivery: ""}, DEFAULT_NOW - 1, 0)
+    assert state(ledger, delivery) is State.DELIVERED
+
+
+# --- what was sent ---
+
+
+LOST = replace(ORIGINAL, target=COPY.target, reason=Reason.TOO_LARGE)
+"""The lossy encoding fails this time: the original stands for it."""
+
+
+def lossy_twice(ledger: Ledger, *, commit: bool = True) -> int:
+    """Deliver a lossy copy to one of two, then have the other decided anew; the first one's delivery."""
+    decided(ledger, instance(1), "telerad", "other", outcome=COPY)
+    (first,) = ledger.claim_deliveries("telerad", "d", 10, 60)
+    ledger.record([ended(first, State.DELIVERED, commit_due_at=DEFAULT_NOW if commit else None)], "d")
+    if commit:
+        ledger.commitments.verified({first.id: ""}, LATER, 0)
+    (second,) = ledger.claim_deliveries("other", "d", 10, 60)
+    ledger.record([ended(second, State.HELD, status="A900")], "d")
+    ledger.act(Verb.REDECIDE, Filter(ids=(second.id,)), "somebody")
+    assert ledger.claim_instances("w", 10, 60)
+    assert ledger.judge(judgement(instance(1), "telerad", "other", outcome=LOST), "w")
+    return first.id
+
+
+def test_what_was_delivered_stays_what_it_was_when_its_rendition_is_made_again(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    """A lossy copy would pass for the original otherwise, and the original go."""
+    lossy_twice(ledger)
+    copies = {copy.destination: copy for copy in known.kept("1.2.3.1")[0].copies}
+    assert (copies["telerad"].outcome, copies["telerad"].lossless) == (COPY, False)
+    assert (copies["other"].outcome.sha256, copies["other"].lossless) == (LOST.sha256, True)
+    (job,) = ledger.claim_deliveries("other", "d", 10, 60)
+    assert (job.target, job.outcome) == (COPY.target, LOST)
+    ledger.record([ended(job, State.DELIVERED)], "d")
+    clock.now += 100
+    assert ledger.removable(clock.now, 10, committed=True) == []
+
+
+def test_what_is_sent_again_is_what_there_is_now(ledger: Ledger, known: Commitments) -> None:
+    first = lossy_twice(ledger)
+    ledger.act(Verb.RESEND, Filter(ids=(first,)), "somebody")
+    (job,) = ledger.claim_deliveries("telerad", "d", 10, 60)
+    assert (job.target, job.outcome) == (COPY.target, LOST), "the file of the lossy one is no more"
+
+
+def test_so_is_what_the_peer_says_it_does_not_have(ledger: Ledger, known: Commitments, clock: Clock) -> None:
+    first = lossy_twice(ledger, commit=False)
+    known.verified({first: "the file is not there"}, LATER, clock.now)
+    (job,) = ledger.claim_deliveries("telerad", "d", 10, 60)
+    assert job.outcome == LOST
+
+
+def test_a_rendition_that_is_made_again_the_same_is_one_row(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "telerad", "other", outcome=COPY)
+    (first,) = ledger.claim_deliveries("telerad", "d", 10, 60)
+    ledger.record([ended(first, State.DELIVERED)], "d")
+    ledger.act(Verb.REDECIDE, Filter(destination="other"), "somebody")
+    ledger.claim_instances("w", 10, 60)
+    ledger.judge(judgement(instance(1), "telerad", "other", outcome=COPY), "w")
+    assert sum(ledger.totals().renditions.values()) == 1
 
 
 # --- what may go ---
+
+
+def test_other_bytes_that_come_later_keep_the_first_ones(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    """Which of them the peer has now is not known. A file was read again, and is one content."""
+    delivery, file = sent(ledger, instance(1)), sent(ledger, instance(2), "archive", place="a/b.dcm")
+    known.asked(replace(REQUEST, references=REQUEST.references[:1]), "pacs", "peer", [delivery], UNTIL)
+    known.reported(CommitmentResult("1.9.1", REQUEST.references[:1]), "peer", 0)
+    known.verified({file: ""}, LATER, 0)
+    assert [state(ledger, each) for each in (delivery, file)] == [State.COMMITTED] * 2
+    ledger.add([instance(3, uid="1.2.3.1"), instance(4, uid="1.2.3.2")])
+    clock.now += 100
+    assert [found for found, _ in ledger.removable(clock.now, 10, committed=True)] == [instance(2)]
 
 
 def test_bytes_stay_while_an_answer_is_awaited(ledger: Ledger, known: Commitments, clock: Clock) -> None:
     delivery = sent(ledger, instance(1))
     clock.now += 100
     assert ledger.removable(clock.now, 10) == []
-    known.verified({delivery: ""}, 0)
+    known.verified({delivery: ""}, LATER, 0)
     assert [found for found, _ in ledger.removable(clock.now, 10)] == [instance(1)]
 
 
@@ -388,7 +526,7 @@ def test_until_committed_bytes_stay_until_a_lossless_copy_is(
     whole, lossy = sent(ledger, instance(1)), sent(ledger, instance(2), outcome=COPY)
     sent(ledger, instance(3), commit_due_at=None)
     clock.now += 100
-    known.verified({whole: "", lossy: ""}, 0)
+    known.verified({whole: "", lossy: ""}, LATER, 0)
     assert [found for found, _ in ledger.removable(clock.now, 10, committed=True)] == [instance(1)]
     ledger.act(Verb.RESEND, Filter(ids=(whole,)), "somebody")
     decided(ledger, instance(4))
@@ -399,10 +537,20 @@ def test_until_committed_bytes_stay_until_a_lossless_copy_is(
 def test_old_requests_are_forgotten_with_the_history(
     ledger: Ledger, known: Commitments, clock: Clock
 ) -> None:
+    """But for those that somebody waits for, however short history is kept."""
     asked(known)
+    ledger.prune(clock.now + 1, 10)
+    assert len(known.recent(10)) == 1
+    answered(known, COMMITTED, COMMITTED)
+    ledger.prune(clock.now + 1, 10)
+    (report,) = known.claim_reports("d", clock.now, 60)
+    known.told(report.id, "d")
     ledger.prune(clock.now - 1, 10)
     assert len(known.recent(10)) == 1
     ledger.prune(clock.now + 1, 10)
+    assert known.recent(10) == []
+    asked(known)
+    ledger.prune(UNTIL + 1, 10)
     assert known.recent(10) == []
 
 

@@ -16,8 +16,8 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 REFERENCE = Reference(CT, "1.2.3")
 LOSSLESS = Outcome(AS_RECEIVED, EXPLICIT, 100, "a" * 64)
 LOSSY = replace(LOSSLESS, lossy=Lossy("2.25.1", 10.0, 3, 50.0))
-FOLDER, PACS, VIEWER = "folder", "pacs", "viewer"
-KEEPING = {FOLDER: Keeping.AS_FILE, PACS: Keeping.BY_PEER, VIEWER: Keeping.NOT}
+FOLDER, PACS, VIEWER, GROUP = "folder", "pacs", "viewer", "group"
+KEEPING = {FOLDER: Keeping.AS_FILE, PACS: Keeping.BY_PEER, VIEWER: Keeping.NOT, GROUP: Keeping.OPEN}
 
 
 def keeping(copy: Copy) -> Keeping:
@@ -25,7 +25,8 @@ def keeping(copy: Copy) -> Keeping:
 
 
 def copy(destination: str, state: str, outcome: Outcome = LOSSLESS, *, sent_original: bool = False) -> Copy:
-    return Copy(1, destination, "", "a/b.dcm", state, outcome, sent_original)
+    place = "a/b.dcm" if destination == FOLDER else ""
+    return Copy(1, destination, "", place, state, outcome, sent_original)
 
 
 def kept(*copies: Copy, sha256: str = "a", peer: str = "ct", sop_class: str = CT, **more: Any) -> Kept:
@@ -71,6 +72,9 @@ def test_a_file_is_to_be_looked_at() -> None:
         (kept(copy(PACS, "committed"), conflict=True), 0x0110),
         (kept(copy(FOLDER, "delivered"), conflict=True), COMMITTED),
         (kept(copy(FOLDER, "delivered"), sop_class=MR), 0x0119),
+        (kept(copy(GROUP, "pending")), None),
+        (kept(copy(FOLDER, "delivered"), copy(GROUP, "pending")), None),
+        (kept(copy(GROUP, "delivered")), None),
     ],
 )
 def test_what_one_receipt_means(receipt: Kept, reason: int | None) -> None:
@@ -87,6 +91,27 @@ def test_of_the_same_bytes_one_safe_receipt_is_enough_if_its_files_are_there() -
     assert verdict.files, "to be looked at, and if they are not there, it waits for the other"
     assert verdict.reason is None
     assert said(safe, kept(copy(FOLDER, "dropped"))) == [COMMITTED]
+    assert said(safe, waits, kept(copy(FOLDER, "dropped"))) == [None]
+
+
+@pytest.mark.parametrize("newer", ["pending", "held", "delivered"])
+def test_a_peers_word_counts_for_the_newest_receipt_alone(newer: str) -> None:
+    """That it lost the image is why it came again."""
+    old = kept(copy(PACS, "committed"))
+    assert said(old, kept(copy(PACS, newer))) == [None]
+    assert said(old, kept(copy(PACS, "dropped"))) == [0x0110]
+    assert said(kept(copy(PACS, newer)), old) == [None]
+    assert said(kept(copy(PACS, "dropped")), old) == [COMMITTED]
+
+
+def test_what_was_a_folder_and_is_a_peer_now_has_promised_nothing() -> None:
+    assert said(kept(replace(copy(PACS, "committed"), place="a/b.dcm"))) == [0x0110]
+
+
+def test_a_lossy_copy_under_the_same_uid_leaves_a_peers_word_open() -> None:
+    same = replace(LOSSLESS, lossy=Lossy("1.2.3", 10.0, 3, 50.0))
+    assert said(kept(copy(PACS, "committed"), copy(VIEWER, "delivered", same))) == [0x0110]
+    assert said(kept(copy(FOLDER, "delivered"), copy(VIEWER, "delivered", same))) == [COMMITTED]
 
 
 def test_of_other_bytes_each_must_be_safe() -> None:

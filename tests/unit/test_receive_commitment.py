@@ -1,6 +1,8 @@
 """Storage commitment on an association, byte by byte: what is recorded, refused, and ends it."""
 
 import struct
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +13,9 @@ from unit.associations import CT, EXPLICIT, Host, command_pdu, data_pdu, play, r
 from venturi.config.schema import Accept
 from venturi.dataset.commitment import write_request, write_result
 from venturi.errors import Temporary
-from venturi.ledger.port import Role
+from venturi.ledger.port import Commitment, Role
 from venturi.model import CommitmentRequest, CommitmentResult, Reference
-from venturi.receive.commitment import REQUEST_BYTES, CommitmentHandler
+from venturi.receive.commitment import REQUEST_BYTES, CommitmentHandler, Conversation, Partner
 from venturi.receive.negotiation import listens, negotiate
 from venturi.upper_layer import command, pdu
 
@@ -185,6 +187,56 @@ def test_many_references_are_taken_and_too_many_refused() -> None:
     known = Known()
     assert asked(known, of(5000), of(20_001)) == [0, 0x0115]
     assert len(known.requests[0][0].references) == 5000
+
+
+class Waiting(Known):
+    """A ledger in which something older is to be told, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        old = Commitment(1, "1.9.7", "", "ct", "CT1", "VENTURI", "answered", 0.0, 0.0, 0, "")
+        self.queue = [old]
+
+    def requested(
+        self, request: CommitmentRequest, peer: str, calling_ae: str, called_ae: str, until: float
+    ) -> bool:
+        now = time.time()
+        self.queue.append(replace(self.queue[0], id=2, transaction_uid=request.transaction_uid, at=now))
+        return True
+
+    def claim_report(self, *_: object) -> Commitment | None:  # type: ignore[override]  # others have nothing
+        return self.queue[0] if self.queue else None
+
+    def told(self, *_: object) -> None:
+        del self.queue[0]
+
+
+def conversation(known: Known, most_bytes: int = 16384) -> Conversation:
+    handler = CommitmentHandler(known, known, 60, "here/")  # type: ignore[arg-type]  # as much as it uses
+    talk = Conversation(handler, Partner("ct", "CT1", "VENTURI"), most_bytes, listens=False)
+    asked = talk.begin(command.parse(command.action_request(7)), command.N_ACTION_RQ, EXPLICIT)
+    asked.write(write_request(REQUEST, EXPLICIT))
+    assert asked.finish() == 0
+    return talk
+
+
+def test_who_asks_is_told_of_that_after_what_is_older() -> None:
+    talk, said = conversation(Waiting()), b""
+    for number in (1, 2):
+        said += talk.tell(3, EXPLICIT)
+        talk.answered(
+            command.parse(
+                command.response(command.N_EVENT_REPORT_RSP, number, 0, PUSH, command.COMMITMENT_INSTANCE)
+            )
+        )
+    assert said.index(b"1.9.7") < said.index(b"1.9.1")
+    assert not talk.waits()
+    assert talk.tell(3, EXPLICIT) == b""
+
+
+def test_who_takes_only_tiny_pdus_is_not_told_here() -> None:
+    assert conversation(Waiting(), most_bytes=16).tell(3, EXPLICIT) == b""
+    assert conversation(Waiting(), most_bytes=0).tell(3, EXPLICIT) != b""
 
 
 def role(uid: str, scu: int, scp: int) -> bytes:

@@ -96,7 +96,7 @@ class Node(Model):
     tls: Tls | None = None
     limits: Limits = Limits()
     retain: Retain = Retain()
-    commitment_s: Duration = Field(default=86400.0, alias="commitment", ge=1.0)
+    commitment_s: Duration = Field(default=86400.0, alias="commitment", ge=1.0, le=30 * 86400.0)
     """How long storage commitment may take: until what is asked of us counts as failed where it is not safe by then,
     and until a destination that has not answered is asked again."""
     receivers: Whole = Field(default=2, ge=1, le=64)

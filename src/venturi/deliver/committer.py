@@ -19,22 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from venturi.dataset.commitment import NO_SUCH_INSTANCE, PROCESSING_FAILURE
+from venturi.dataset.commitment import PROCESSING_FAILURE
 from venturi.deliver.dicom_scu import NotAssociated
-from venturi.deliver.promise import Keeping, judge
+from venturi.deliver.promise import Keeping, Verdict, judge
 from venturi.deliver.reread import holds
 from venturi.deliver.retry import Backoff
 from venturi.deliver.wire import Lost
-from venturi.ledger.port import COMMITTED, Commitment, Copy, Ledger, Uncommitted
+from venturi.ledger.port import COMMITTED, Commitment, Copy, Kept, Ledger, Uncommitted
 from venturi.log import get_logger
-from venturi.model import CommitmentRequest, CommitmentResult, Outcome
+from venturi.model import CommitmentRequest, CommitmentResult, Outcome, Reference
 
 log = get_logger()
 
 AT_ONCE = 200
 """References in one request of ours; a study has some hundred, and some peers take no thousands."""
-LATE_S = 5.0
-"""How far our own rows may be behind an acknowledgement: so long an instance that is not known may still be coming."""
 SAME_S = 1.5
 """How long telling is left to the association on which was asked, if that is open still."""
 LEASE_S = 300.0
@@ -48,6 +46,11 @@ RESEND_S = 30.0
 """After a destination said that it does not have what it got."""
 LATER = Backoff(first_s=1.0, ceiling_s=60.0)
 """When a request is judged again."""
+OTHER = "the file holds something else"
+UNREADABLE_S, ABSENT_S = 900.0, 60.0
+"""When is looked again at a file that can't be read, and at a folder that is not there."""
+REQUESTS = 4
+"""Judged before others are told; one may have thousands of instances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +63,20 @@ class Where:
     """Where something must be mounted."""
     peer: str = ""
 
+    def absent(self) -> bool:
+        """Whether the whole folder is not there now, or not what is mounted there."""
+        mounted = self.mount is None or os.path.ismount(self.mount)
+        return self.folder is not None and not (self.folder.is_dir() and mounted)
+
     def look(self, place: str, outcome: Outcome) -> str | None:
         """Whether a file holds what it should: empty, or why not; None where that can't be told now."""
         if self.folder is None or not place:
             return "where it is has not been recorded"
-        if not self.folder.is_dir() or (self.mount is not None and not os.path.ismount(self.mount)):
+        if self.absent():
             return None
         try:
-            return (
-                "" if holds(self.folder / place, outcome, from_disk=True) else "the file holds something else"
-            )
+            same = holds(self.folder / place, outcome, from_disk=True)
+            return "" if same else OTHER
         except FileNotFoundError:
             return "the file is not there"
         except OSError as error:
@@ -121,55 +128,90 @@ class Answering:
     def join(self) -> None:
         """Wait until it has ended."""
         self._thread.join()
-        self._tellers.shutdown()
+        self._tellers.shutdown(cancel_futures=True)
 
     def _run(self) -> None:
         busy_at = float("-inf")
         while not self._stop.is_set():
             try:
-                for commitment in self._known.to_judge(limit=20):
-                    busy_at = time.monotonic()
-                    self._judge(commitment)
-                    if self._stop.is_set():
-                        return
                 for commitment in self._known.claim_reports(self._owner, time.time() - SAME_S, LEASE_S):
                     self._tellers.submit(self._tell, commitment)
+                for commitment in self._known.to_judge(REQUESTS):
+                    busy_at = time.monotonic()
+                    self._judge_or_later(commitment)
             except Exception:  # the ledger failed, most likely: it may be back soon
                 log.exception("storage commitments not judged; it goes on later")
             self._rung.wait(QUICK_S if time.monotonic() - busy_at < QUICK_FOR_S else LOOK_S)
             self._rung.clear()
 
+    def _judge_or_later(self, commitment: Commitment) -> None:
+        """Judge one; whatever is wrong with it, the others are judged, too."""
+        try:
+            self._judge(commitment)
+        except (
+            Exception
+        ):  # it may be better later; the ledger's own failure is met again at once, by recording that
+            log.exception("a request for storage commitment not judged", peer=commitment.peer)
+            self._known.judged(commitment.id, {}, time.time() + LATER.ceiling_s)
+
     def _judge(self, commitment: Commitment) -> None:
-        reasons: dict[int, int] = {}
+        """Failures stand as soon as they are certain; that all else is committed is found out in one pass, the last.
+
+        Files are not read before nothing waits any more: they would be read again and again.
+        """
         now = time.time()
+        found: dict[int, tuple[Sequence[Kept], list[Verdict]]] = {}
         for number, reference, reason in commitment.references:
-            if reason is not None or self._stop.is_set():
-                continue
-            kept = self._known.kept(reference.sop_instance_uid)
-            verdicts = judge(reference, kept, commitment.peer, self._keeping)
-            found = [self._reason(verdict.reason, verdict.files) for verdict in verdicts]
-            failed = next((each for each in found if each), None)
-            if failed == NO_SUCH_INSTANCE and now < commitment.at + LATE_S:
-                continue
-            if failed is None and None in found:
-                if now < commitment.until:
-                    continue
-                failed = PROCESSING_FAILURE
-            reasons[number] = failed or COMMITTED
-            if failed:
-                why = next(
-                    (verdict.why for verdict in verdicts if verdict.reason), "not safe in time, or not there"
-                )
-                log.warning(
-                    "storage commitment refused",
-                    instance=kept[-1].instance.id if kept else "",
-                    reason=f"{failed:04X}",
-                    why=why,
-                    peer=commitment.peer,
-                )
+            if self._stop.is_set():
+                return
+            if not reason:
+                found[number] = self._verdicts(reference, commitment.peer)
+        waits = now < commitment.until and any(
+            verdict.reason is None and not verdict.files
+            for _, verdicts in found.values()
+            for verdict in verdicts
+        )
+        reasons: dict[int, int | None] = {}
+        for number, (kept, verdicts) in found.items():
+            if self._stop.is_set():
+                return
+            reasons[number] = self._together(verdicts, look=not waits)
+            if reasons[number] is None and now >= commitment.until:
+                reasons[number] = PROCESSING_FAILURE
+            if reasons[number]:
+                self._tell_log(commitment, kept, verdicts, reasons[number])
+        certain = {number: reason for number, reason in reasons.items() if reason is not None}
+        if len(certain) < len(found):  # what is committed now may not be when the others are
+            certain = {number: reason for number, reason in certain.items() if reason}
         wait_s = LATER.delay_s(max(1, int((now - commitment.at) / 5)), random.random())  # noqa: S311 - jitter
-        if self._known.judged(commitment.id, reasons, min(now + wait_s, max(now, commitment.until))):
+        if self._known.judged(commitment.id, certain, min(now + wait_s, max(now, commitment.until))):
             log.info("storage commitment judged", peer=commitment.peer, instances=len(commitment.references))
+
+    def _verdicts(self, reference: Reference, peer: str) -> tuple[Sequence[Kept], list[Verdict]]:
+        kept = self._known.kept(reference.sop_instance_uid)
+        return kept, judge(reference, kept, peer, self._keeping)
+
+    def _together(self, verdicts: Sequence[Verdict], *, look: bool) -> int | None:
+        """The Failure Reason of an instance, 0 if all of its contents are safe; None: not certain, or not looked at."""
+        found = [
+            self._reason(verdict.reason, verdict.files) if look or not verdict.files else None
+            for verdict in verdicts
+        ]
+        failed = next((each for each in found if each), None)
+        return failed or (None if None in found else COMMITTED)
+
+    def _tell_log(
+        self, commitment: Commitment, kept: Sequence[Kept], verdicts: Sequence[Verdict], reason: int | None
+    ) -> None:
+        log.warning(
+            "storage commitment refused",
+            instance=kept[-1].instance.id if kept else "",
+            reason=f"{reason:04X}",
+            why=next(
+                (verdict.why for verdict in verdicts if verdict.reason), "not safe in time, or not there"
+            ),
+            peer=commitment.peer,
+        )
 
     def _reason(self, reason: int | None, files: Sequence[Sequence[Copy]]) -> int | None:
         """The Failure Reason, once the files are looked at; None: not certain yet."""
@@ -258,8 +300,8 @@ class Asking:
         for member, wanted in by_member.items():
             where = self._where(self._name, member)
             match where.keeping:
-                case Keeping.NOT:
-                    self._known.not_wanted([one.copy.delivery for one in wanted])
+                case Keeping.NOT | Keeping.OPEN:
+                    self._known.put_off([one.copy.delivery for one in wanted], None)
                 case Keeping.AS_FILE:
                     self._look(where, wanted)
                 case Keeping.BY_PEER:
@@ -269,25 +311,25 @@ class Asking:
         return 0.0
 
     def _look(self, where: Where, wanted: Sequence[Uncommitted]) -> None:
-        ended: dict[int, str] = {}
+        """Read files again. What was replaced on purpose stays delivered; what can't be read keeps no other waiting."""
+        if where.absent():
+            self._known.put_off([one.copy.delivery for one in wanted], time.time() + ABSENT_S)
+            return
+        looked_at, ended = time.time(), dict[int, str]()
         for one in wanted:
             if self._stop.is_set():
                 break
-            found = where.look(one.copy.place, one.copy.outcome)
+            found, delivery = where.look(one.copy.place, one.copy.outcome), one.copy.delivery
             if found is None:
-                self._failures += 1
-                break
-            ended[one.copy.delivery] = found
-            if found:
-                log.error(
-                    "what was delivered is not there: it is delivered again",
-                    instance=one.instance.id,
-                    destination=self._name,
-                    why=found,
-                )
-        else:
-            self._failures = 0
-        self._known.verified(ended, time.time())
+                self._known.put_off([delivery], time.time() + UNREADABLE_S)
+            elif found == OTHER and one.conflict:
+                self._known.put_off([delivery], None)
+            else:
+                ended[delivery] = found
+                if found:
+                    words = "what was delivered is not there: it is delivered again"
+                    log.error(words, instance=one.instance.id, destination=self._name, why=found)
+        self._known.verified(ended, looked_at, time.time())
 
     def _ask(self, peer: str, member: str, wanted: Sequence[Uncommitted]) -> None:
         once = {one.reference.sop_instance_uid: one for one in reversed(wanted)}

@@ -24,6 +24,8 @@ class Keeping(Enum):
     AS_FILE = auto()
     BY_PEER = auto()
     """Which says so, when it is asked."""
+    OPEN = auto()
+    """It is for one of a group, some of whom keep it: which one is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Verdict:
     """It is safe, if of one of these sets all files hold what they should."""
     why: str = ""
     """In words, without PHI."""
+    by_peer: bool = False
+    """Whether it rests on a peer's word."""
 
 
 _WAITS = Verdict(None, why="it is not yet everywhere where it is kept")
@@ -59,12 +63,16 @@ def judge(
 
 
 def _together(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of several receipts of the same bytes, one that is safe is enough."""
-    files = tuple(one for verdict in verdicts if verdict.reason == COMMITTED for one in verdict.files)
+    """Of several receipts of the same bytes, oldest first, one that is safe is enough.
+
+    But what a peer said of an earlier one is no answer any more: that it lost it is the usual reason for another.
+    """
+    good = [v for v in verdicts if v.reason == COMMITTED and (not v.by_peer or v is verdicts[-1])]
+    files = tuple(one for verdict in good for one in verdict.files)
     waits = next((verdict for verdict in verdicts if verdict.reason is None), None)
     if files:
         return Verdict(COMMITTED if waits is None else None, files, "" if waits is None else waits.why)
-    return waits if waits is not None else verdicts[0]
+    return waits if waits is not None else verdicts[-1]
 
 
 def _receipt(kept: Kept, keeping: Callable[[Copy], Keeping]) -> Verdict:
@@ -81,12 +89,20 @@ def _receipt(kept: Kept, keeping: Callable[[Copy], Keeping]) -> Verdict:
             "only a lossy derivative of it is kept" if lossy else "it goes nowhere where it is kept for good"
         )
         return Verdict(PROCESSING_FAILURE, why=why)
-    if kept.conflict and any(how is Keeping.BY_PEER for _, how in lasting):
-        return Verdict(
-            PROCESSING_FAILURE, why="it came with other bytes, too: which ones a peer has is not known"
-        )
-    for copy, how in lasting:
-        done = {Keeping.AS_FILE: (State.DELIVERED, State.COMMITTED), Keeping.BY_PEER: (State.COMMITTED,)}[how]
-        if copy.state not in done:
-            return _WAITS
-    return Verdict(COMMITTED, (tuple(copy for copy, how in lasting if how is Keeping.AS_FILE),))
+    by_peer = any(how is Keeping.BY_PEER for _, how in lasting)
+    if by_peer and (kept.conflict or _lossy_under_its_uid(kept)):
+        return Verdict(PROCESSING_FAILURE, why="other bytes have its UID, too: which a peer has is not known")
+    if any(how is Keeping.BY_PEER and copy.place for copy, how in lasting):
+        return Verdict(PROCESSING_FAILURE, why="its destination was a folder then, and is a peer now")
+    done = {Keeping.AS_FILE: (State.DELIVERED, State.COMMITTED), Keeping.BY_PEER: (State.COMMITTED,)}
+    if any(copy.state not in done.get(how, ()) for copy, how in lasting):
+        return _WAITS
+    files = tuple(copy for copy, how in lasting if how is Keeping.AS_FILE)
+    return Verdict(COMMITTED, (files,), by_peer=by_peer)
+
+
+def _lossy_under_its_uid(kept: Kept) -> bool:
+    """Whether a lossy copy of it goes somewhere under the UID of the original (``uid: keep``)."""
+    uid = kept.instance.envelope.sop_instance_uid
+    lost = [copy.outcome.lossy for copy in kept.copies if not copy.lossless]
+    return any(lossy is not None and lossy.sop_instance_uid == uid for lossy in lost)

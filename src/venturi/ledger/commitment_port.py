@@ -1,7 +1,8 @@
 """What the ledger knows of storage commitment (PS3.4 J): what peers asked of us, and what we ask of destinations.
 
 A request of a peer: open until all its instances are judged, answered until the peer has been told, then reported.
-A request of ours: asked until the peer reports, then done; or expired, or refused. Every method is one transaction.
+What was answered a while ago is open again before anybody is told. A request of ours: asked until the peer reports,
+then done; or refused. Every method is one transaction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ class Commitment:
     called_ae: str
     """Ours, as it called us."""
     state: str
-    """open, answered or reported; asked, done, expired or refused."""
+    """open, answered or reported; asked, done or refused."""
     at: float
     until: float
     """When what is not certain by then counts as failed."""
@@ -87,6 +88,8 @@ class Uncommitted:
     instance: Instance
     reference: Reference
     """What was sent."""
+    conflict: bool = False
+    """Whether other bytes came under its UID, too."""
 
 
 class Commitments(Protocol):
@@ -95,7 +98,7 @@ class Commitments(Protocol):
     def requested(
         self, request: CommitmentRequest, peer: str, calling_ae: str, called_ae: str, until: float
     ) -> bool:
-        """Record what a peer asks. The same again is recorded once; other instances under its UID: False.
+        """Record what a peer asks. The same again is judged anew; other instances under its UID: False.
 
         Raises Temporary where too many of its requests are open.
         """
@@ -145,11 +148,14 @@ class Commitments(Protocol):
         What failed is delivered again at ``retry_at``, a few times, and then held.
         """
 
-    def verified(self, ended: Mapping[int, str], retry_at: float) -> None:
-        """Record of deliveries that they are stored for good (empty), or why not; then as in ``reported``."""
+    def verified(self, ended: Mapping[int, str], looked_at: float, retry_at: float) -> None:
+        """Record of deliveries that they are stored for good (empty), or why not; then as in ``reported``.
 
-    def not_wanted(self, numbers: Sequence[int]) -> None:
-        """Nobody can be asked about these."""
+        It counts for what was delivered before ``looked_at``.
+        """
+
+    def put_off(self, numbers: Sequence[int], due_at: float | None) -> None:
+        """Nothing can be found out about these now: not before then, or (None) never."""
 
     def want(self, destinations: Sequence[str]) -> None:
         """From now on just these are asked: also about what they got before, if it is here; others no longer."""

@@ -21,6 +21,7 @@ from venturi.ledger.tables import (
     instances,
     renditions,
 )
+from venturi.ledger.work import thaw
 from venturi.model import CommitmentRequest, CommitmentResult, Reference
 
 FAILURES = 3
@@ -31,7 +32,13 @@ _NOT_FOUND = "not-found"
 _FAILED = 0x0110
 """Processing failure: what a peer means that does not say why, or does not mention an instance (PS3.3 C.14.1.1)."""
 MOST_OPEN = 1000
-"""Requests of one peer that it has not been told about; more are for later."""
+"""Requests of one AE that it has not been told about; more are for later."""
+SETTLE_S = 3.0
+"""How far rows may be behind an acknowledgement: before that nothing is judged that was just asked."""
+FRESH_S = 30.0
+"""A verdict older than that is made anew before anybody is told."""
+LONGEST_S = 31 * 86400.0
+"""No answer may take as long (``node.commitment``): a time further ahead was set by a clock that was wrong."""
 
 _open = commitments.c.state == inline("open")
 _answered = commitments.c.state == inline("answered")
@@ -68,17 +75,23 @@ class SqlCommitments:
                 sa.or_(_open, _answered),
             )
             for known in _whole(connection, same, 1):
-                return {each for _, each, _ in known.references} == set(request.references)
-            theirs = sa.and_(commitments.c.peer == peer, commitments.c.destination == "")
+                if {each for _, each, _ in known.references} != set(request.references):
+                    return False
+                self._reopen(connection, commitments.c.id == known.id, now + SETTLE_S)
+                return True
+            theirs = sa.and_(
+                commitments.c.peer == peer,
+                commitments.c.calling_ae == calling_ae,
+                commitments.c.destination == "",
+            )
             counts = [
                 sa.select(sa.func.count()).where(each, theirs) for each in (_open, _answered)
             ]  # an index each
             if sum(connection.execute(count).scalar_one() for count in counts) >= MOST_OPEN:
                 raise Temporary(f"{peer} has asked {MOST_OPEN} times and was not told yet")
             row = {"peer": peer, "calling_ae": calling_ae, "called_ae": called_ae, "until": until}
-            _insert(
-                connection, request, {**row, "destination": "", "state": "open", "at": now, "due_at": now}
-            )
+            state = {"destination": "", "state": "open", "at": now, "due_at": now + SETTLE_S}
+            _insert(connection, request, {**row, **state})
         return True
 
     def to_judge(self, limit: int) -> list[Commitment]:
@@ -159,6 +172,20 @@ class SqlCommitments:
                 .values(**done, tries=commitments.c.tries + 1, lease_owner=None, lease_until=0.0)
             )
 
+    def _reopen(self, connection: sa.Connection, which: sa.ColumnElement[bool], due_at: float) -> None:
+        """Have what was answered judged anew: what was committed may not be any more. Failures stay."""
+        these = sa.select(commitments.c.id).where(_answered, self._free(), which)
+        connection.execute(
+            commitment_items.update()
+            .where(commitment_items.c.commitment_id.in_(these), commitment_items.c.reason == COMMITTED)
+            .values(reason=None)
+        )
+        connection.execute(
+            commitments.update()
+            .where(_answered, self._free(), which)
+            .values(state="open", due_at=due_at, answered_at=None)
+        )
+
     def _free(self) -> sa.ColumnElement[bool]:
         return commitments.c.lease_until <= self._clock()
 
@@ -170,6 +197,8 @@ class SqlCommitments:
             if connection.execute(sa.select(commitments.c.id).where(wanted).limit(1)).first() is None:
                 return []
         with self._database.write() as connection:
+            stale = commitments.c.answered_at < self._clock() - FRESH_S
+            self._reopen(connection, sa.and_(which, stale), self._clock())
             found = _whole(connection, wanted, limit)
             connection.execute(
                 commitments.update()
@@ -269,21 +298,22 @@ class SqlCommitments:
                     commitment_items.update().where(commitment_items.c.id == item.id).values(reason=reason)
                 )
                 why = f"{_SAYS}{reason:04X}" if reason else ""
-                self._end(connection, item.delivery_id, why, retry_at, asked_at=asked.at)
+                self._end(connection, item.delivery_id, why, retry_at, asked.at, by_peer=True)
             connection.execute(commitments.update().where(commitments.c.id == number).values(state="done"))
             return len(items)
 
-    def verified(self, ended: Mapping[int, str], retry_at: float) -> None:
+    def verified(self, ended: Mapping[int, str], looked_at: float, retry_at: float) -> None:
         """Record what looking found; see the port."""
         with self._database.write() as connection:
             for number, why in ended.items():
-                self._end(connection, number, f"{_SAYS}{_NOT_FOUND}" if why else "", retry_at, why)
+                status = f"{_SAYS}{_NOT_FOUND}" if why else ""
+                self._end(connection, number, status, retry_at, looked_at, by_peer=False, words=why)
 
-    def not_wanted(self, numbers: Sequence[int]) -> None:
-        """Forget that somebody was to be asked; see the port."""
+    def put_off(self, numbers: Sequence[int], due_at: float | None) -> None:
+        """Ask later, or never; see the port."""
         with self._database.write() as connection:
             connection.execute(
-                deliveries.update().where(deliveries.c.id.in_(numbers)).values(commit_due_at=None)
+                deliveries.update().where(_due, deliveries.c.id.in_(numbers)).values(commit_due_at=due_at)
             )
 
     def want(self, destinations: Sequence[str]) -> None:
@@ -317,12 +347,14 @@ class SqlCommitments:
         number: int,
         status: str,
         retry_at: float,
+        asked_at: float,
+        *,
+        by_peer: bool,
         words: str = "",
-        asked_at: float | None = None,
     ) -> None:
         """A delivery is committed, or (with a status) is delivered again, or held.
 
-        What a peer says counts for what it had got when it was asked. Of a UID under which other bytes came, too, it
+        That counts for what was there when it was asked, or looked. Of a UID under which other bytes came, too, a peer
         has not said which it has: that stays delivered, and is asked no more.
         """
         now = self._clock()
@@ -333,9 +365,9 @@ class SqlCommitments:
             .select_from(deliveries.join(instances))
             .where(deliveries.c.id == number, _delivered)
         ).first()
-        if before is None or (asked_at is not None and before.done_at > asked_at):
+        if before is None or before.done_at > asked_at:
             return  # it is on its way again, or was since, or a person has it
-        unclear = asked_at is not None and before.conflict and not status
+        unclear = by_peer and before.conflict and not status
         state = State.DELIVERED if unclear else State.COMMITTED
         values: dict[str, object] = {"state": state.value, "commit_due_at": None}
         if unclear:
@@ -358,6 +390,7 @@ class SqlCommitments:
                 "due_at": retry_at,
                 "done_at": None,
             }
+            thaw(connection, deliveries.c.id == number)
         connection.execute(deliveries.update().where(deliveries.c.id == number).values(values))
         connection.execute(
             attempts.insert().values(
@@ -375,8 +408,26 @@ class SqlCommitments:
 
 
 def forget(connection: sa.Connection, before: float) -> None:
-    """Forget requests older than that, whatever became of them."""
-    _delete(connection, commitments.c.at < before)
+    """Forget requests older than that, but for those that somebody waits for."""
+    over = commitments.c.state.in_(["reported", "done", "refused"])
+    _delete(connection, sa.and_(commitments.c.at < before, sa.or_(over, commitments.c.until < before)))
+
+
+def rewind(connection: sa.Connection, now: float) -> int:
+    """Put right what a clock that was wrong has put off; how many rows."""
+    late = now + LONGEST_S
+    put_off = [
+        (commitments, _open, commitments.c.due_at, now),
+        (commitments, _answered, commitments.c.due_at, now),
+        (commitments, sa.or_(_open, _answered), commitments.c.until, now),
+        (commitments, sa.true(), commitments.c.lease_until, 0.0),
+        (deliveries, _due, deliveries.c.commit_due_at, now),
+        (deliveries, _due, deliveries.c.done_at, now),
+    ]
+    return sum(
+        connection.execute(table.update().where(which, column > late).values({column: value})).rowcount
+        for table, which, column, value in put_off
+    )
 
 
 def _delete(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
@@ -454,4 +505,5 @@ def _uncommitted(row: Mapping[Any, Any]) -> Uncommitted:
     sent = instance.envelope.sop_instance_uid
     if copy.outcome.lossy is not None and not copy.sent_original:
         sent = copy.outcome.lossy.sop_instance_uid
-    return Uncommitted(copy, instance, Reference(instance.envelope.sop_class_uid, sent))
+    reference = Reference(instance.envelope.sop_class_uid, sent)
+    return Uncommitted(copy, instance, reference, row["conflict"])

@@ -30,6 +30,8 @@ def removable(
         deliveries.c.state == State.COMMITTED.value,
         renditions.c.id == deliveries.c.rendition_id,
         sa.or_(renditions.c.lossy_sop_instance_uid.is_(None), deliveries.c.sent_original),
+        # Which of two contents a peer has is not known, whichever came first; a file was read again.
+        sa.or_(instances.c.conflict.is_(False), deliveries.c.place != ""),
     )
     nowhere = ~sa.exists().where(
         deliveries.c.instance_id == instances.c.id, deliveries.c.state != State.DROPPED.value

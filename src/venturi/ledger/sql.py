@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from venturi.ledger import acceptances as accepted
-from venturi.ledger import groups, intake, lists, queue, retention, studies, verbs, work
+from venturi.ledger import commitments, groups, intake, lists, queue, retention, studies, verbs, work
 from venturi.ledger.commitments import SqlCommitments
 from venturi.ledger.database import Database, open_database
 from venturi.ledger.port import (
@@ -208,7 +208,8 @@ class SqlLedger:
     def rewind(self) -> int:
         """Put times right; see the port."""
         with self._database.write() as connection:
-            return queue.rewind(connection, self._clock()) + work.rewind(connection, self._clock())
+            rooms = (queue, work, commitments)
+            return sum(room.rewind(connection, self._clock()) for room in rooms)
 
     def hold_instance(self, instance_id: str, reason: str) -> None:
         """Set an instance aside; see the port."""

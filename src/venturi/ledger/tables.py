@@ -190,7 +190,7 @@ commitments = sa.Table(
     sa.Column("peer", NetworkText, nullable=False),
     sa.Column("calling_ae", NetworkText, nullable=False),
     sa.Column("called_ae", NetworkText, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),  # open, answered, reported; asked, done, expired, refused
+    sa.Column("state", sa.Text, nullable=False),  # open, answered, reported; asked, done, refused
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("until", sa.Double, nullable=False),
     sa.Column("due_at", sa.Double),  # open: judged again; answered: told again; NULL: when the peer is here

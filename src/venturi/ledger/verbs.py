@@ -9,6 +9,7 @@ from venturi.ledger.lists import matching, of_instances
 from venturi.ledger.port import BY_HAND, Filter, State, Verb
 from venturi.ledger.rows import chunks
 from venturi.ledger.tables import deliveries, inline, instances, renditions
+from venturi.ledger.work import thaw
 
 _HELD = deliveries.c.state == inline(State.HELD.value)
 _PENDING = deliveries.c.state == inline(State.PENDING.value)
@@ -162,6 +163,7 @@ def _held_instances(connection: sa.Connection, which: Filter, values: dict[str, 
 
 def _make_due(connection: sa.Connection, which: Filter, now: float, condition: sa.ColumnElement[bool]) -> int:
     """Make the oldest matching deliveries due now. A lease that somebody holds stays theirs."""
+    thaw(connection, deliveries.c.id.in_(_chosen(which, condition)))
     values = {"state": State.PENDING.value, "due_at": now, "tries": 0, "done_at": None}
     return _change(connection, which, condition, values)
 
@@ -169,11 +171,15 @@ def _make_due(connection: sa.Connection, which: Filter, now: float, condition: s
 def _change(
     connection: sa.Connection, which: Filter, condition: sa.ColumnElement[bool], values: dict[str, object]
 ) -> int:
-    chosen = (
+    chosen = deliveries.c.id.in_(_chosen(which, condition))
+    return connection.execute(deliveries.update().where(chosen).values(values)).rowcount
+
+
+def _chosen(which: Filter, condition: sa.ColumnElement[bool]) -> sa.Select[tuple[int]]:
+    return (
         sa.select(deliveries.c.id)
         .select_from(_ALL)
         .where(*matching(which), condition)
         .order_by(deliveries.c.id)
         .limit(which.limit)
     )
-    return connection.execute(deliveries.update().where(deliveries.c.id.in_(chosen)).values(values)).rowcount

@@ -1,5 +1,6 @@
 """Leases, and the one transaction in which instances are decided."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
@@ -41,6 +42,9 @@ _DECIDE = (
         config_digest=sa.bindparam("digest"),
     )
 )
+_DIGEST_LENGTH = 16
+"""Of a target's digest, characters; that of a rendition which is kept for what was sent alone is longer."""
+_SENT = deliveries.c.state.in_([State.DELIVERED.value, State.COMMITTED.value])
 _RENDITIONS_OF = sa.select(renditions.c.instance_id, renditions.c.digest, renditions.c.id).where(
     renditions.c.instance_id.in_(sa.bindparam("ids", expanding=True))
 )
@@ -136,7 +140,10 @@ def _renditions(connection: sa.Connection, judgements: Sequence[Judgement]) -> d
 def _render(
     connection: sa.Connection, judgements: Sequence[Judgement], now: float
 ) -> dict[tuple[str, str], int]:
-    """Write the renditions of judgements; their numbers by instance and target digest."""
+    """Write the renditions of judgements; their numbers by instance and target digest.
+
+    What was made of another one and delivered stays recorded as it was: see ``_freeze``.
+    """
     made = _renditions(connection, judgements)
     new = []
     for judgement in judgements:
@@ -146,10 +153,47 @@ def _render(
             if number is None:
                 new.append(row)
             else:
+                _freeze(connection, number, outcome)
                 connection.execute(renditions.update().where(renditions.c.id == number).values(row))
     if new:
         connection.execute(_INSERT_RENDITION, new)
     return _renditions(connection, judgements) if new else made
+
+
+def _freeze(connection: sa.Connection, number: int, outcome: Outcome) -> None:
+    """A rendition is made again and is another now: deliveries that were made keep a row that says what was sent.
+
+    Its digest is no target's any more: the live one's, a slash and more.
+    """
+    was = connection.execute(sa.select(renditions).where(renditions.c.id == number)).mappings().one()
+    same = (was["sha256"], was["transfer_syntax"]) == (outcome.sha256, outcome.transfer_syntax)
+    sent = sa.and_(deliveries.c.rendition_id == number, deliveries.c.instance_id == was["instance_id"], _SENT)
+    if same or connection.execute(sa.select(deliveries.c.id).where(sent).limit(1)).first() is None:
+        return
+    values = {name: value for name, value in was.items() if name != "id"}
+    digest = f"{was['digest']}/{uuid.uuid4().hex}"
+    insert = renditions.insert().values(values | {"digest": digest}).returning(renditions.c.id)
+    kept = connection.execute(insert).scalar_one()
+    connection.execute(deliveries.update().where(sent).values(rendition_id=kept))
+
+
+def thaw(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    """Before deliveries are made again: what they send is what their target's rendition is now."""
+    live = renditions.alias("live")
+    now = (
+        sa.select(live.c.id)
+        .where(
+            live.c.instance_id == deliveries.c.instance_id,
+            live.c.digest == sa.func.substr(renditions.c.digest, 1, _DIGEST_LENGTH),
+            renditions.c.id == deliveries.c.rendition_id,
+        )
+        .correlate(deliveries)
+        .scalar_subquery()
+    )
+    frozen = sa.select(renditions.c.id).where(sa.func.length(renditions.c.digest) > _DIGEST_LENGTH)
+    connection.execute(
+        deliveries.update().where(which, deliveries.c.rendition_id.in_(frozen)).values(rendition_id=now)
+    )
 
 
 def _deliver(

@@ -26,6 +26,8 @@ AGAIN_S = 60.0
 RESEND_S = 30.0
 """After a peer said that it does not have what it got."""
 LEASE_S = 120.0
+LEAST_BYTES = 1024
+"""A peer that takes no PDU as long as that is told on an association of ours, if at all: here it costs too much."""
 
 PROCESSING_FAILURE, NO_SUCH_INSTANCE, NO_SUCH_EVENT, INVALID_ARGUMENT = 0x0110, 0x0112, 0x0113, 0x0115
 NO_SUCH_CLASS, NO_SUCH_ACTION, RESOURCE_LIMITATION = 0x0118, 0x0123, 0x0213
@@ -155,7 +157,9 @@ class Conversation:
         self._owner = f"{handler.owner}{id(self):x}"
         self._telling: Commitment | None = None
         self._asked, self._asked_at = 0, 0.0
-        """How often the peer has asked and was not told anything yet, and when last."""
+        """How often the peer has asked and was not told of that yet, and when last."""
+        self._first_at = float("inf")
+        """When it asked first: seconds since 1970-01-01 UTC."""
         self._message_id = 0
 
     def begin(self, found: dict[int, bytes], field: int, transfer_syntax: str) -> Incoming:
@@ -167,6 +171,7 @@ class Conversation:
             return Incoming(lambda data: self._handler.reported(data, transfer_syntax, self._partner))
 
         def ask(data: bytes) -> int:
+            self._first_at = min(self._first_at, time.time())
             status = self._handler.requested(data, transfer_syntax, self._partner)
             if not status:
                 self._asked, self._asked_at = self._asked + 1, time.monotonic()
@@ -180,7 +185,8 @@ class Conversation:
 
     def tell(self, context_id: int, transfer_syntax: str) -> bytes:
         """What the peer is to be told now, as P-DATA-TF PDUs; nothing where there is nothing, or it was just told."""
-        if self._telling is not None or not (self._asked or self._listens):
+        tiny = 0 < self._most_bytes < LEAST_BYTES
+        if tiny or self._telling is not None or not (self._asked or self._listens):
             return b""
         self._telling = self._handler.to_tell(self._partner, self._owner)
         if self._telling is None:
@@ -197,7 +203,8 @@ class Conversation:
         if telling is None or command.number(found, command.RESPONDED_TO) != self._message_id:
             raise Malformed("a response to what was not said")
         status = command.number(found, command.STATUS)
-        self._asked = max(0, self._asked - 1)
+        if telling.at >= self._first_at:  # what was asked before is told first
+            self._asked = max(0, self._asked - 1)
         # A warning is no refusal (PS3.7 Annex C): it has heard.
         failure = "" if status == 0 or status & 0xF000 == 0xB000 else f"the peer answered {status:04X}"
         self._handler.told(telling, self._owner, failure, time.time() + AGAIN_S)

@@ -1,0 +1,236 @@
+"""Judging and looking: what one request, one file or one folder does to the others, and when a yes is said."""
+
+import errno
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from unit.test_promise import CT, FOLDER, LOSSLESS, copy, kept
+from venturi.config.schema import Config
+from venturi.deliver import committer
+from venturi.deliver.committer import Answering, Asking, Where
+from venturi.deliver.promise import Keeping
+from venturi.deliver_role import Places
+from venturi.ledger.port import Commitment, Kept, Uncommitted
+from venturi.model import Outcome, Reference
+
+FIRST, SECOND = Reference(CT, "1.1"), Reference(CT, "1.2")
+
+
+def request(*references: tuple[Reference, int | None], number: int = 1, until: float = 1e12) -> Commitment:
+    numbered = tuple((10 * number + at, *each) for at, each in enumerate(references))
+    made = Commitment(number, "1.9", "", "ct", "CT1", "VENTURI", "open", time.time(), until, 0, "")
+    return replace(made, references=numbered)
+
+
+class Known:
+    """A ledger with some requests."""
+
+    def __init__(self, *requests: Commitment, kept: Callable[[str], Sequence[Kept]]) -> None:
+        self.requests, self.kept = list(requests), kept
+        self.said: list[tuple[int, dict[int, int]]] = []
+        self.looked = 0
+
+    def to_judge(self, limit: int) -> list[Commitment]:
+        judged = {number for number, _ in self.said}
+        return [each for each in self.requests if each.id not in judged][:limit]
+
+    def judged(self, commitment: int, reasons: Mapping[int, int], due_at: float) -> bool:
+        self.said.append((commitment, dict(reasons)))
+        return True
+
+    def claim_reports(self, *_: object) -> list[Commitment]:
+        self.looked += 1
+        return []
+
+
+def answering(known: Any, where: Callable[[str, str], Where]) -> Answering:
+    return Answering(SimpleNamespace(commitments=known), where, None, "here/")  # type: ignore[arg-type]  # as much as it uses
+
+
+class Looked(Where):
+    """A folder that is looked into without files."""
+
+    files: dict[str, str | None] = {}  # noqa: RUF012  # each test has its own
+    read: list[str] = []  # noqa: RUF012
+
+    def absent(self) -> bool:
+        return False
+
+    def look(self, place: str, outcome: Outcome) -> str | None:
+        self.read.append(place)
+        return self.files.get(place, "")
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> type[Looked]:
+    monkeypatch.setattr(Looked, "files", {})
+    monkeypatch.setattr(Looked, "read", [])
+    return Looked
+
+
+def test_a_yes_is_found_out_in_one_pass_when_nothing_waits(looked: type[Looked]) -> None:
+    """What is safe now may not be when the others are; and no file is read before that."""
+    states = {"1.1": "delivered", "1.2": "pending"}
+    known = Known(kept=lambda uid: [kept(copy(FOLDER, states[uid]))])
+    judging = answering(known, lambda *_: looked(Keeping.AS_FILE))
+    both = request((FIRST, None), (SECOND, None))
+    judging._judge(both)
+    assert (known.said, looked.read) == ([(1, {})], [])
+    states["1.2"] = "delivered"
+    judging._judge(both)
+    assert known.said[-1] == (1, {10: 0, 11: 0})
+    assert len(looked.read) == 2
+
+
+def test_a_failure_stands_at_once_and_the_others_go_on(looked: type[Looked]) -> None:
+    states = {"1.1": "dropped", "1.2": "pending"}
+    known = Known(kept=lambda uid: [kept(copy(FOLDER, states[uid]))])
+    judging = answering(known, lambda *_: looked(Keeping.AS_FILE))
+    judging._judge(request((FIRST, None), (SECOND, None)))
+    assert known.said == [(1, {10: 0x0110})]
+    judging._judge(request((FIRST, 0x0110), (SECOND, None), until=0.0))
+    assert known.said[-1] == (1, {11: 0x0110}), "not safe in time"
+
+
+def test_what_was_committed_is_looked_at_again_with_the_rest(looked: type[Looked]) -> None:
+    looked.files["a/b.dcm"] = "the file is not there"
+    known = Known(kept=lambda _: [kept(copy(FOLDER, "delivered"))])
+    answering(known, lambda *_: looked(Keeping.AS_FILE))._judge(request((FIRST, 0), (SECOND, 0)))
+    assert known.said == [(1, {10: 0x0110, 11: 0x0110})]
+
+
+def test_what_can_not_be_read_now_is_not_said(looked: type[Looked]) -> None:
+    looked.files["a/b.dcm"] = None
+    known = Known(kept=lambda _: [kept(copy(FOLDER, "delivered"))])
+    answering(known, lambda *_: looked(Keeping.AS_FILE))._judge(request((FIRST, None)))
+    assert known.said == [(1, {})]
+
+
+def test_one_request_that_can_not_be_judged_keeps_no_other_from_being_judged_or_told() -> None:
+    def of(uid: str) -> list[Kept]:
+        if uid == "1.1":
+            raise ValueError("whatever raises each time")
+        return []
+
+    known = Known(request((FIRST, None)), request((SECOND, None), number=2), kept=of)
+    judging = answering(known, lambda *_: Where(Keeping.NOT))
+    judging.start()
+    until = time.monotonic() + 10
+    while len(known.said) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    judging.stop()
+    judging.join()
+    assert known.said == [(1, {}), (2, {20: 0x0112})]
+    assert known.looked
+
+
+# --- groups ---
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    peers = {name: {"ae_title": [name.upper()], "host": "127.0.0.1"} for name in ("one", "two")}
+    destinations = {
+        "one": {"dicom": "one", "commit": "true"},
+        "two": {"dicom": "two"},
+        "both": {"first_of": ["one", "two"]},
+        "neither": {"first_of": ["two", "viewer"]},
+        "viewer": {"dicom": "two"},
+        FOLDER: {"folder": str(tmp_path)},
+    }
+    return Places(Config.model_validate({"peers": peers, "destinations": destinations}))
+
+
+def test_what_waits_for_a_group_waits_if_any_of_it_keeps(places: Places) -> None:
+    assert places.where("both", "").keeping is Keeping.OPEN
+    assert places.where("both", "one").keeping is Keeping.BY_PEER
+    assert places.where("both", "two").keeping is Keeping.NOT
+    assert places.where("neither", "").keeping is Keeping.NOT
+    assert places.where("no longer there", "").keeping is Keeping.NOT
+    known = Known(kept=lambda _: [kept(copy("one", "committed"), replace(copy("both", "pending"), place=""))])
+    answering(known, places.where)._judge(request((FIRST, None)))
+    assert known.said == [(1, {})]
+
+
+# --- files ---
+
+
+class Due:
+    """Deliveries whose files are to be read."""
+
+    def __init__(self, count: int, *, conflict: bool = False) -> None:
+        one = kept(copy(FOLDER, "delivered"))
+        self.left = {
+            number: Uncommitted(
+                replace(copy(FOLDER, "delivered"), delivery=number, place=f"{number}.dcm"),
+                one.instance,
+                FIRST,
+                conflict,
+            )
+            for number in range(count)
+        }
+        self.off: dict[int, float | None] = {}
+        self.ended: dict[int, str] = {}
+
+    def uncommitted(self, destination: str, limit: int) -> list[Uncommitted]:
+        return list(self.left.values())[:limit]
+
+    def verified(self, ended: Mapping[int, str], looked_at: float, retry_at: float) -> None:
+        self.ended |= ended
+        self._take(ended)
+
+    def put_off(self, numbers: Sequence[int], due_at: float | None) -> None:
+        self.off |= dict.fromkeys(numbers, due_at)
+        self._take(numbers)
+
+    def _take(self, numbers: Any) -> None:
+        for number in numbers:
+            del self.left[number]
+
+
+def asking(known: Due, where: Where) -> Asking:
+    return Asking(FOLDER, SimpleNamespace(commitments=known), lambda *_: where, None, 60)  # type: ignore[arg-type]  # as much as it uses
+
+
+def test_a_file_that_can_not_be_read_keeps_no_other_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def holds(path: Path, outcome: Outcome, *, from_disk: bool) -> bool:
+        if path.name == "0.dcm":
+            raise OSError(errno.EIO, "Input/output error")
+        return outcome == LOSSLESS
+
+    monkeypatch.setattr(committer, "holds", holds)
+    known = Due(5)
+    asking(known, Where(Keeping.AS_FILE, tmp_path))._once()
+    assert known.ended == {1: "", 2: "", 3: "", 4: ""}
+    assert list(known.off) == [0]
+    assert known.off[0] is not None
+
+
+def test_what_was_replaced_by_other_bytes_of_its_uid_stays_and_is_asked_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "holds", lambda *_, **__: False)
+    known = Due(1, conflict=True)
+    asking(known, Where(Keeping.AS_FILE, tmp_path))._once()
+    assert (known.ended, known.off) == ({}, {0: None})
+    known = Due(1)
+    asking(known, Where(Keeping.AS_FILE, tmp_path))._once()
+    assert known.ended == {0: committer.OTHER}
+
+
+def test_a_folder_that_is_not_there_says_nothing(tmp_path: Path) -> None:
+    for where in (Where(Keeping.AS_FILE, tmp_path / "gone"), Where(Keeping.AS_FILE, tmp_path, tmp_path)):
+        known = Due(2)
+        asking(known, where)._once()
+        assert known.ended == {}
+        assert None not in known.off.values()
+        assert where.look("a.dcm", LOSSLESS) is None
+    assert Where(Keeping.AS_FILE, tmp_path).look("a.dcm", LOSSLESS) == "the file is not there"
