@@ -12,13 +12,15 @@ from dataclasses import asdict
 
 from venturi.config.schema import Config, DicomDestination, FolderDestination, GroupDestination
 from venturi.deliver.breaker import Breaker, Trouble
-from venturi.deliver.commitment_scu import ask, tell
-from venturi.deliver.committer import Answering, Asking, Where
+from venturi.deliver.commitment_scp import Answering
+from venturi.deliver.commitment_scu import Asking
+from venturi.deliver.commitment_talk import ask, tell
 from venturi.deliver.courier import Courier
 from venturi.deliver.dicom import requestor
 from venturi.deliver.dicom_scu import Requestor
 from venturi.deliver.housekeeping import adopt, put_right
 from venturi.deliver.promise import Keeping
+from venturi.deliver.reread import Where
 from venturi.deliver.retention import UNTIL_COMMITTED, sweep_once
 from venturi.deliver.retry import Backoff
 from venturi.ledger.port import Commitment, Role
@@ -174,14 +176,14 @@ class Talking:
         request: CommitmentRequest,
         take: Callable[[CommitmentResult], int],
     ) -> int:
-        """Ask the peer of a destination; see ``committer.Talk``."""
+        """Ask the peer of a destination; see ``commitment_talk.Talk``."""
         wanted = self._config.destinations[member or destination]
         assert isinstance(wanted, DicomDestination)  # noqa: S101  # no others have peers
         calling = wanted.calling_ae or self._config.node.ae_title[0]
         return ask(self._to(wanted.dicom, calling), request, take, LINGER_S)
 
     def tell(self, commitment: Commitment) -> int | None:
-        """Tell who asked, where it listens; see ``committer.Talk``."""
+        """Tell who asked, where it listens; see ``commitment_talk.Talk``."""
         asker = self._config.peers.get(commitment.peer)
         if asker is None or not asker.host:
             return None

@@ -13,8 +13,8 @@ from integration.test_deliver import Node, peer, within
 from integration.test_deliver_broken_peers import accept, one_pdu, response, scripted
 from unit.associations import CT, EXPLICIT
 from venturi.deliver.ahead import PIECE_BYTES, PIECES, ReadAhead
+from venturi.deliver.association import Context, FileDamaged, Object
 from venturi.deliver.dicom import Dicom
-from venturi.deliver.dicom_scu import Context, FileDamaged, Object
 from venturi.deliver.port import Ending, Parcel
 from venturi.model import Envelope
 from venturi.upper_layer import pdu

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from io import FileIO
 from queue import SimpleQueue
 
-from venturi.deliver.dicom_scu import FRAGMENT_BYTES, FileDamaged, Object
+from venturi.deliver.association import FRAGMENT_BYTES, FileDamaged, Object
 
 PIECE_BYTES = 8 * FRAGMENT_BYTES
 """Read, hashed and sent at once: a CT is one, and handing it over costs little beside the rest."""

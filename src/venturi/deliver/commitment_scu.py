@@ -1,66 +1,135 @@
-"""Storage Commitment on associations of ours: asking a peer, and telling one (PS3.4 J.3)."""
+"""Storage commitment as SCU: finds out whether a destination has what it got for good.
 
-from collections.abc import Callable
+A thread for each destination of which somebody wants to know that: a peer is asked, files are read again. Nothing ends
+it but ``stop``: what is unexpected is logged, and tried again.
+"""
 
-from venturi.dataset.commitment import read_result, write_request, write_result
-from venturi.dataset.syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from venturi.deliver.dicom_scu import Context, OpenAssociation, Requestor
+import random
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from venturi.deliver.commitment_talk import INVALID_ARGUMENT, Talk
+from venturi.deliver.dicom_scu import NotAssociated
+from venturi.deliver.promise import Keeping
+from venturi.deliver.reread import OTHER, Where
+from venturi.deliver.retry import Backoff
 from venturi.deliver.wire import Lost
-from venturi.errors import Malformed
+from venturi.ledger.port import Ledger, Uncommitted
+from venturi.log import get_logger
 from venturi.model import CommitmentRequest, CommitmentResult
-from venturi.upper_layer import command
 
-CONTEXTS = tuple(
-    Context(command.COMMITMENT_PUSH, uid) for uid in (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
-)
-INVALID_ARGUMENT = 0x0115
-"""PS3.7 Annex C."""
+log = get_logger()
 
-
-def ask(
-    requestor: Requestor, request: CommitmentRequest, take: Callable[[CommitmentResult], int], linger_s: float
-) -> int:
-    """Ask a peer to store for good: the status of its answer. Raises NotAssociated, Lost.
-
-    What it reports within ``linger_s`` seconds on the same association, ``take`` gets, and gives the status; whatever
-    it reports later comes by an association of its own.
-    """
-    association = requestor.associate(CONTEXTS)
-    try:
-        context = association.accepted[0]
-        dataset = write_request(request, context.transfer_syntax)
-        status = association.ask(context, command.action_request, dataset, command.N_ACTION_RSP)
-        if status == 0:
-            _hear(association, take, linger_s)
-        return status
-    finally:
-        association.end()
+AT_ONCE = 200
+"""References in one request of ours; a study has some hundred, and some peers take no thousands."""
+LOOK_S, IDLE_S = 2.0, 30.0
+RESEND_S = 30.0
+"""After a destination said that it does not have what it got."""
+UNREADABLE_S, ABSENT_S = 900.0, 60.0
+"""When is looked again at a file that can't be read, and at a folder that is not there."""
 
 
-def _hear(association: OpenAssociation, take: Callable[[CommitmentResult], int], linger_s: float) -> None:
-    def read(dataset: bytes, context: Context) -> int:
+class Asking:
+    """Finds out whether one destination has what it got for good."""
+
+    def __init__(
+        self, name: str, ledger: Ledger, where: Callable[[str, str], Where], talk: Talk, within_s: float
+    ) -> None:
+        """``within_s``: how long an answer may take, before it is asked again."""
+        self._name, self._known = name, ledger.commitments
+        self._where, self._talk, self._within_s = where, talk, within_s
+        self._stop = threading.Event()
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name=f"commitment of {name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End soon; returns at once."""
+        self._stop.set()
+
+    def join(self) -> None:
+        """Wait until it has ended."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        wait_s = 0.0
+        while not self._stop.wait(wait_s):
+            try:
+                wait_s = self._once()
+            except Exception:  # the ledger failed, most likely: it may be back soon
+                log.exception("storage commitment not asked for; it goes on later", destination=self._name)
+                wait_s = IDLE_S
+
+    def _once(self) -> float:
+        """Ask about what is due; how long to wait then, seconds."""
+        due = self._known.uncommitted(self._name, AT_ONCE)
+        if not due:
+            at = self._known.next_uncommitted(self._name)
+            return LOOK_S if at is None else min(IDLE_S, max(LOOK_S, at - time.time()))
+        by_member: dict[str, list[Uncommitted]] = defaultdict(list)
+        for one in due:
+            by_member[one.copy.member].append(one)
+        for member, wanted in by_member.items():
+            where = self._where(self._name, member)
+            match where.keeping:
+                case Keeping.NOT | Keeping.OPEN:
+                    self._known.put_off([one.copy.delivery for one in wanted], None)
+                case Keeping.AS_FILE:
+                    self._look(where, wanted)
+                case Keeping.BY_PEER:
+                    self._ask(where.peer, member, wanted)
+        if self._failures:
+            return min(900.0, Backoff().delay_s(self._failures, random.random()))  # noqa: S311 - jitter
+        return 0.0
+
+    def _look(self, where: Where, wanted: Sequence[Uncommitted]) -> None:
+        """Read files again. What was replaced on purpose stays delivered; what can't be read keeps no other waiting."""
+        if where.absent():
+            self._known.put_off([one.copy.delivery for one in wanted], time.time() + ABSENT_S)
+            return
+        looked_at, ended = time.time(), dict[int, str]()
+        for one in wanted:
+            if self._stop.is_set():
+                break
+            found, delivery = where.look(one.copy.place, one.copy.outcome), one.copy.delivery
+            if found is None:
+                self._known.put_off([delivery], time.time() + UNREADABLE_S)
+            elif found == OTHER and one.conflict:
+                self._known.put_off([delivery], None)
+            else:
+                ended[delivery] = found
+                if found:
+                    words = "what was delivered is not there: it is delivered again"
+                    log.error(words, instance=one.instance.id, destination=self._name, why=found)
+        self._known.verified(ended, looked_at, time.time())
+
+    def _ask(self, peer: str, member: str, wanted: Sequence[Uncommitted]) -> None:
+        once = {one.reference.sop_instance_uid: one for one in reversed(wanted)}
+        request = CommitmentRequest(f"2.25.{uuid.uuid4().int}", tuple(one.reference for one in once.values()))
+        deliveries = [one.copy.delivery for one in once.values()]
+        number = self._known.asked(request, self._name, peer, deliveries, time.time() + self._within_s)
+
+        def take(result: CommitmentResult) -> int:
+            found = self._known.reported(result, peer, time.time() + RESEND_S)
+            return 0 if found is not None else INVALID_ARGUMENT
+
         try:
-            return take(read_result(dataset, context.transfer_syntax))
-        except Malformed:
-            return INVALID_ARGUMENT
-
-    try:
-        association.hear(command.N_EVENT_REPORT_RQ, read, linger_s)
-    except Lost:
-        return  # it has taken the request: where it says what became of it, is its choice
-
-
-def tell(requestor: Requestor, result: CommitmentResult) -> int:
-    """Tell a peer what became of its request: the status of its answer. Raises NotAssociated, Lost."""
-    association = requestor.associate(CONTEXTS, as_scp=True)
-    try:
-        context = association.accepted[0]
-        event = command.SOME_FAILED if result.failed else command.ALL_COMMITTED
-        return association.ask(
-            context,
-            lambda message_id: command.event_report_request(message_id, event),
-            write_result(result, context.transfer_syntax),
-            command.N_EVENT_REPORT_RSP,
-        )
-    finally:
-        association.end()
+            status = self._talk.ask(self._name, member, request, take)
+            why = f"it answered {status:04X}" if status and status & 0xF000 != 0xB000 else ""
+        except (NotAssociated, Lost) as error:
+            why = f"{error.status}: {error}"
+        if not why:
+            self._failures = 0
+            return
+        self._failures += 1
+        self._known.refused(number, why, time.time())
+        if self._failures == 1:
+            log.error(
+                "destination does not take requests for storage commitment", destination=self._name, why=why
+            )

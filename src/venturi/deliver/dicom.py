@@ -18,15 +18,8 @@ from venturi.dataset import part10
 from venturi.dataset.syntaxes import lookup
 from venturi.deliver.acceptances import Acceptances
 from venturi.deliver.ahead import ReadAhead
-from venturi.deliver.dicom_scu import (
-    Context,
-    FileDamaged,
-    NotAssociated,
-    Object,
-    OpenAssociation,
-    Requestor,
-    Secured,
-)
+from venturi.deliver.association import Context, FileDamaged, Object, OpenAssociation
+from venturi.deliver.dicom_scu import NotAssociated, Requestor, Secured
 from venturi.deliver.pace import Pace
 from venturi.deliver.port import Ending, Parcel, Receipt
 from venturi.deliver.status import judge

@@ -1,14 +1,23 @@
-"""Whether a file is what was stored: read once more, from the disk and not from memory where that can be told."""
+"""How a destination keeps what it gets; and whether a file is what was stored.
+
+A file is read once more, from the disk and not from memory where that can be told.
+"""
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from venturi.dataset import part10
+from venturi.deliver.promise import Keeping
 from venturi.errors import Malformed
+from venturi.log import get_logger
 from venturi.model import Outcome
 
+log = get_logger()
+
 CHUNK_BYTES = 1 << 20
+OTHER = "the file holds something else"
 
 
 def digest(descriptor: int, offset: int) -> str:
@@ -37,3 +46,34 @@ def holds(path: Path, outcome: Outcome, *, from_disk: bool = False) -> bool:
             )
     except Malformed:
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """How one destination, or member of a group, keeps what it gets."""
+
+    keeping: Keeping
+    folder: Path | None = None
+    mount: Path | None = None
+    """Where something must be mounted."""
+    peer: str = ""
+
+    def absent(self) -> bool:
+        """Whether the whole folder is not there now, or not what is mounted there."""
+        mounted = self.mount is None or os.path.ismount(self.mount)
+        return self.folder is not None and not (self.folder.is_dir() and mounted)
+
+    def look(self, place: str, outcome: Outcome) -> str | None:
+        """Whether a file holds what it should: empty, or why not; None where that can't be told now."""
+        if self.folder is None or not place:
+            return "where it is has not been recorded"
+        if self.absent():
+            return None
+        try:
+            same = holds(self.folder / place, outcome, from_disk=True)
+            return "" if same else OTHER
+        except FileNotFoundError:
+            return "the file is not there"
+        except OSError as error:
+            log.error("a file can't be read again", error=error.strerror or type(error).__name__)
+            return None

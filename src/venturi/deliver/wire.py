@@ -37,11 +37,11 @@ class Wire:
         self._read_already = bytearray()
         self.open = True
 
-    def quiet(self) -> bool:
-        """Whether the peer has said nothing that is not read yet, its end neither."""
+    def quiet(self, within_s: float = 0.0) -> bool:
+        """Whether the peer says nothing that is not read yet, its end neither, for so long."""
         poller = select.poll()
         poller.register(self._socket, select.POLLIN)
-        return not self._read_already and not poller.poll(0)
+        return not self._read_already and not poller.poll(within_s * 1000)
 
     def send(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Send all. Raises Lost."""

@@ -3,15 +3,23 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
 from venturi.errors import Temporary
 from venturi.ledger.commitment_port import COMMITTED, Commitment, Copy, Kept, Uncommitted
+from venturi.ledger.commitment_rows import (
+    COPY_COLUMNS,
+    DELIVERED,
+    delete,
+    insert,
+    to_copy,
+    to_uncommitted,
+    whole,
+)
 from venturi.ledger.database import Database
 from venturi.ledger.port import State
-from venturi.ledger.rows import JOB_COLUMNS, chunks, to_instance, to_outcome
+from venturi.ledger.rows import chunks, to_instance
 from venturi.ledger.tables import (
     attempts,
     commitment_items,
@@ -19,7 +27,6 @@ from venturi.ledger.tables import (
     deliveries,
     inline,
     instances,
-    renditions,
 )
 from venturi.ledger.work import thaw
 from venturi.model import CommitmentRequest, CommitmentResult, Reference
@@ -44,13 +51,6 @@ _open = commitments.c.state == inline("open")
 _answered = commitments.c.state == inline("answered")
 _delivered = deliveries.c.state == inline(State.DELIVERED.value)
 _due = sa.and_(_delivered, deliveries.c.commit_due_at.is_not(None))
-_COPY = (
-    *JOB_COLUMNS,
-    *(deliveries.c[name] for name in ("member", "place", "sent_original")),
-    *(deliveries.c.state.label("delivery_state"), instances.c.state.label("instance_state")),
-    *(instances.c.held, instances.c.conflict),
-)
-_DELIVERED = deliveries.join(instances).join(renditions, renditions.c.id == deliveries.c.rendition_id)
 
 
 class SqlCommitments:
@@ -74,7 +74,7 @@ class SqlCommitments:
                 commitments.c.calling_ae == calling_ae,
                 sa.or_(_open, _answered),
             )
-            for known in _whole(connection, same, 1):
+            for known in whole(connection, same, 1):
                 if {each for _, each, _ in known.references} != set(request.references):
                     return False
                 self._reopen(connection, commitments.c.id == known.id, now + SETTLE_S)
@@ -91,14 +91,14 @@ class SqlCommitments:
                 raise Temporary(f"{peer} has asked {MOST_OPEN} times and was not told yet")
             row = {"peer": peer, "calling_ae": calling_ae, "called_ae": called_ae, "until": until}
             state = {"destination": "", "state": "open", "at": now, "due_at": now + SETTLE_S}
-            _insert(connection, request, {**row, **state})
+            insert(connection, request, {**row, **state})
         return True
 
     def to_judge(self, limit: int) -> list[Commitment]:
         """Find what is to be judged; see the port."""
         with self._database.read() as connection:
             due = sa.and_(_open, commitments.c.due_at <= self._clock())
-            return _whole(connection, due, limit, commitments.c.due_at)  # in the index's order
+            return whole(connection, due, limit, commitments.c.due_at)  # in the index's order
 
     def kept(self, sop_instance_uid: str) -> list[Kept]:
         """Find every receipt of an instance; see the port."""
@@ -110,8 +110,10 @@ class SqlCommitments:
                 .all()
             )
             copies: dict[str, list[Copy]] = defaultdict(list)
-            for row in connection.execute(sa.select(*_COPY).select_from(_DELIVERED).where(of_it)).mappings():
-                copies[row["instance_id"]].append(_copy(row))
+            for row in connection.execute(
+                sa.select(*COPY_COLUMNS).select_from(DELIVERED).where(of_it)
+            ).mappings():
+                copies[row["instance_id"]].append(to_copy(row))
         return [
             Kept(to_instance(row), row["state"], row["held"], row["conflict"], tuple(copies[row["id"]]))
             for row in receipts
@@ -199,7 +201,7 @@ class SqlCommitments:
         with self._database.write() as connection:
             stale = commitments.c.answered_at < self._clock() - FRESH_S
             self._reopen(connection, sa.and_(which, stale), self._clock())
-            found = _whole(connection, wanted, limit)
+            found = whole(connection, wanted, limit)
             connection.execute(
                 commitments.update()
                 .where(commitments.c.id.in_([each.id for each in found]))
@@ -212,8 +214,8 @@ class SqlCommitments:
     def uncommitted(self, destination: str, limit: int) -> list[Uncommitted]:
         """Find what is to be asked about; see the port."""
         query = (
-            sa.select(*_COPY)
-            .select_from(_DELIVERED)
+            sa.select(*COPY_COLUMNS)
+            .select_from(DELIVERED)
             .where(
                 _due,
                 deliveries.c.destination == destination,
@@ -224,7 +226,7 @@ class SqlCommitments:
         )
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
-        return [_uncommitted(row) for row in rows]
+        return [to_uncommitted(row) for row in rows]
 
     def next_uncommitted(self, destination: str) -> float | None:
         """Say when there is something to ask about; see the port."""
@@ -246,7 +248,7 @@ class SqlCommitments:
                     .where(deliveries.c.id.in_([int(each) for each in ids]))
                     .values(commit_due_at=until)
                 )
-            return _insert(
+            return insert(
                 connection, request, {**row, "state": "asked", "at": self._clock(), "due_at": None}, numbers
             )
 
@@ -260,7 +262,7 @@ class SqlCommitments:
                 sa.select(commitments.c.destination).where(commitments.c.id == commitment)
             ).scalar_one()
             before = sa.and_(commitments.c.destination == name, commitments.c.state == "refused")
-            _delete(connection, before)  # the last one is enough to be shown
+            delete(connection, before)  # the last one is enough to be shown
             connection.execute(
                 commitments.update()
                 .where(commitments.c.id == commitment)
@@ -333,13 +335,13 @@ class SqlCommitments:
     def one(self, commitment: int) -> Commitment | None:
         """Find a request; see the port."""
         with self._database.read() as connection:
-            found = _whole(connection, commitments.c.id == commitment, 1)
+            found = whole(connection, commitments.c.id == commitment, 1)
             return found[0] if found else None
 
     def recent(self, limit: int) -> list[Commitment]:
         """List requests; see the port."""
         with self._database.read() as connection:
-            return _whole(connection, sa.true(), limit, commitments.c.id.desc())
+            return whole(connection, sa.true(), limit, commitments.c.id.desc())
 
     def _end(
         self,
@@ -410,7 +412,7 @@ class SqlCommitments:
 def forget(connection: sa.Connection, before: float) -> None:
     """Forget requests older than that, but for those that somebody waits for."""
     over = commitments.c.state.in_(["reported", "done", "refused"])
-    _delete(connection, sa.and_(commitments.c.at < before, sa.or_(over, commitments.c.until < before)))
+    delete(connection, sa.and_(commitments.c.at < before, sa.or_(over, commitments.c.until < before)))
 
 
 def rewind(connection: sa.Connection, now: float) -> int:
@@ -428,82 +430,3 @@ def rewind(connection: sa.Connection, now: float) -> int:
         connection.execute(table.update().where(which, column > late).values({column: value})).rowcount
         for table, which, column, value in put_off
     )
-
-
-def _delete(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
-    ids = sa.select(commitments.c.id).where(which)
-    connection.execute(commitment_items.delete().where(commitment_items.c.commitment_id.in_(ids)))
-    connection.execute(commitments.delete().where(which))
-
-
-def _insert(
-    connection: sa.Connection,
-    request: CommitmentRequest,
-    row: Mapping[str, object],
-    numbers: Sequence[int] = (),
-) -> int:
-    made = connection.execute(
-        commitments.insert()
-        .values(**row, transaction_uid=request.transaction_uid, tries=0, detail="", lease_until=0.0)
-        .returning(commitments.c.id)
-    ).scalar_one()
-    connection.execute(
-        commitment_items.insert(),
-        [
-            {
-                "commitment_id": made,
-                "sop_class_uid": reference.sop_class_uid,
-                "sop_instance_uid": reference.sop_instance_uid,
-                "delivery_id": numbers[index] if numbers else None,
-            }
-            for index, reference in enumerate(request.references)
-        ],
-    )
-    return int(made)
-
-
-def _whole(
-    connection: sa.Connection,
-    which: sa.ColumnElement[bool],
-    limit: int,
-    order: sa.ColumnElement[Any] = commitments.c.id,
-) -> list[Commitment]:
-    query = sa.select(commitments).where(which).order_by(order)
-    rows = connection.execute(query if limit < 0 else query.limit(limit)).mappings().all()
-    items: dict[int, list[tuple[int, Reference, int | None]]] = defaultdict(list)
-    for ids in chunks(str(row["id"]) for row in rows):
-        for item in connection.execute(
-            sa.select(commitment_items)
-            .where(commitment_items.c.commitment_id.in_([int(each) for each in ids]))
-            .order_by(commitment_items.c.id)
-        ):
-            reference = Reference(item.sop_class_uid, item.sop_instance_uid)
-            items[item.commitment_id].append((item.id, reference, item.reason))
-    names = (
-        *("id", "transaction_uid", "destination", "peer", "calling_ae", "called_ae", "state", "at", "until"),
-        *("tries", "detail"),
-    )
-    return [
-        Commitment(**{name: row[name] for name in names}, references=tuple(items[row["id"]])) for row in rows
-    ]
-
-
-def _copy(row: Mapping[Any, Any]) -> Copy:
-    return Copy(
-        delivery=row["id"],
-        destination=row["destination"],
-        member=row["member"],
-        place=row["place"],
-        state=row["delivery_state"],
-        outcome=to_outcome(row),
-        sent_original=row["sent_original"],
-    )
-
-
-def _uncommitted(row: Mapping[Any, Any]) -> Uncommitted:
-    copy, instance = _copy(row), to_instance(row, "instance_id")
-    sent = instance.envelope.sop_instance_uid
-    if copy.outcome.lossy is not None and not copy.sent_original:
-        sent = copy.outcome.lossy.sop_instance_uid
-    reference = Reference(instance.envelope.sop_class_uid, sent)
-    return Uncommitted(copy, instance, reference, row["conflict"])

@@ -5,7 +5,6 @@ in implicit VR. Pixel Data stays byte for byte, as do all other values (``datase
 and it is proven from the final file that they did.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -68,16 +67,15 @@ def recast(received: DatasetFile, target: Target, output: Path) -> Outcome:
     pixel_data = find(source, PIXEL_DATA)
     if pixel_data and encoding.big_endian:
         raise Refused(Reason.IMAGE_ATTRIBUTES, "big endian Pixel Data that no codec takes")
-    if target.transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN:
-        write: Callable[[BinaryIO], None] = lambda out: implicit(out, file.data, source)  # noqa: E731  # one of three
-    elif encoding == EXPLICIT_LE:
-        write = lambda out: copy(out, file.data, file.offset, len(file.data))  # noqa: E731
-    else:
-        write = lambda out: _write_explicit(out, file, source)  # noqa: E731
     try:
         with output.open("xb") as out:
             out.write(part10.encode(rendition_meta(received.meta, target.transfer_syntax or "")))
-            write(out)
+            if target.transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN:
+                implicit(out, file.data, source)
+            elif encoding == EXPLICIT_LE:
+                copy(out, file.data, file.offset, len(file.data))
+            else:
+                _write_explicit(out, file, source)
         return _proven(received, file, source, target, open_dataset(output))
     except BaseException:
         output.unlink(missing_ok=True)

@@ -12,9 +12,11 @@ import pytest
 
 from unit.test_promise import CT, FOLDER, LOSSLESS, copy, kept
 from venturi.config.schema import Config
-from venturi.deliver import committer
-from venturi.deliver.committer import Answering, Asking, Where
+from venturi.deliver import reread
+from venturi.deliver.commitment_scp import Answering
+from venturi.deliver.commitment_scu import Asking
 from venturi.deliver.promise import Keeping
+from venturi.deliver.reread import Where
 from venturi.deliver_role import Places
 from venturi.ledger.port import Commitment, Kept, Uncommitted
 from venturi.model import Outcome, Reference
@@ -206,7 +208,7 @@ def test_a_file_that_can_not_be_read_keeps_no_other_waiting(
             raise OSError(errno.EIO, "Input/output error")
         return outcome == LOSSLESS
 
-    monkeypatch.setattr(committer, "holds", holds)
+    monkeypatch.setattr(reread, "holds", holds)
     known = Due(5)
     asking(known, Where(Keeping.AS_FILE, tmp_path))._once()
     assert known.ended == {1: "", 2: "", 3: "", 4: ""}
@@ -217,13 +219,13 @@ def test_a_file_that_can_not_be_read_keeps_no_other_waiting(
 def test_what_was_replaced_by_other_bytes_of_its_uid_stays_and_is_asked_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(committer, "holds", lambda *_, **__: False)
+    monkeypatch.setattr(reread, "holds", lambda *_, **__: False)
     known = Due(1, conflict=True)
     asking(known, Where(Keeping.AS_FILE, tmp_path))._once()
     assert (known.ended, known.off) == ({}, {0: None})
     known = Due(1)
     asking(known, Where(Keeping.AS_FILE, tmp_path))._once()
-    assert known.ended == {0: committer.OTHER}
+    assert known.ended == {0: reread.OTHER}
 
 
 def test_a_folder_that_is_not_there_says_nothing(tmp_path: Path) -> None:
