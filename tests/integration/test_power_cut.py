@@ -22,7 +22,8 @@ from integration.disks import cut, image, loop, need_root
 from integration.nodes import Node, config_text, running
 from integration.peers import dataset_bytes, sample
 from integration.test_receive import CT, EXPLICIT, associate, send
-from venturi.deliver.dicom_scu import Context, NotAssociated, Object, Requestor
+from venturi.deliver.association import Context, Object
+from venturi.deliver.dicom_scu import NotAssociated, Requestor
 from venturi.deliver.wire import Lost
 from venturi.spool.local import LocalSpool
 
