@@ -23,10 +23,11 @@ from venturi.deliver.promise import Keeping
 from venturi.deliver.reread import Where
 from venturi.deliver.retention import UNTIL_COMMITTED, sweep_once
 from venturi.deliver.retry import Backoff
+from venturi.destinations import GroupParts, destination_of, is_open, pace_of
 from venturi.ledger.port import Commitment, Role
 from venturi.log import get_logger
 from venturi.model import CommitmentRequest, CommitmentResult
-from venturi.node import GroupParts, bell_of, destination_of, is_open, ledger_of, pace_of, spool_of
+from venturi.node import bell_of, ledger_of, spool_of
 
 log = get_logger()
 
@@ -119,7 +120,7 @@ class DeliverRole:
                 log.exception("housekeeping failed; it goes on in a minute")
 
     def _tell(self, troubles: Sequence[Trouble]) -> None:
-        """Leave word of destinations that take nothing, for ``node.troubles_of``."""
+        """Leave word of destinations that take nothing, for ``destinations.troubles_of``."""
         path = self._config.node.data / "run" / "destinations.json"
         written = path.with_suffix(".part")
         try:

@@ -7,7 +7,6 @@ built, so that whoever needs one of them loads no other.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -15,12 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from venturi import log as logs
 from venturi.compress.port import Order, Run
-from venturi.deliver.port import Destination, Parcel, Receipt
-from venturi.errors import ConfigError, Permanent, Temporary
+from venturi.deliver.port import Receipt
+from venturi.errors import Permanent, Temporary
 from venturi.ledger.doorbell import UnixDoorbell
 from venturi.ledger.port import Job, Ledger, Role
 from venturi.log import get_logger
@@ -32,12 +31,8 @@ from venturi.transcode.port import Answer, CodecRow, Crew, Transcoder
 from venturi.transcode.port import Job as CrewJob
 
 if TYPE_CHECKING:
-    from venturi.config.schema import Config, Peer
+    from venturi.config.schema import Config
     from venturi.console.port import Reconciled
-    from venturi.deliver.acceptances import Acceptances, Learn
-    from venturi.deliver.breaker import Breaker, Trouble
-    from venturi.deliver.dicom import EchoResult
-    from venturi.deliver.pace import Pace
     from venturi.supervisor import RoleSpec
 
 log = get_logger()
@@ -113,17 +108,6 @@ def reconcile(config: Config, study_instance_uid: str = "") -> Reconciled:
         ledger.close()
 
 
-def peer_of(config: Config, name: str) -> Peer:
-    """The peer of that name, one that listens. Raises ConfigError."""
-    peer = config.peers.get(name)
-    if peer is None or not peer.host:
-        listening = ", ".join(name for name, peer in config.peers.items() if peer.host) or "none"
-        raise ConfigError(
-            [f"{config.path}: there is no peer {name!r} with a host; those with one: {listening}"]
-        )
-    return peer
-
-
 def peer_of_title(config: Config, calling_ae: str) -> str:
     """The name of the first peer that has an AE title by name, else of one that has any, or empty."""
     named = (name for name, peer in config.peers.items() if calling_ae in peer.ae_title)
@@ -182,13 +166,6 @@ def codec_rows() -> list[CodecRow]:
     return rows()
 
 
-def echo(config: Config, name: str) -> EchoResult:
-    """Ask a peer for a C-ECHO. Raises ConfigError."""
-    from venturi.deliver import dicom
-
-    return dicom.echo(peer_of(config, name), config.node.ae_title[0], config.node)
-
-
 def acceptances(config: Config, since: float = 0.0) -> list[Acceptance]:
     """What destinations' peers accepted, as far as the node has learnt it since then; nothing where it never ran.
 
@@ -200,13 +177,23 @@ def acceptances(config: Config, since: float = 0.0) -> list[Acceptance]:
         return ledger.learnt(since)
 
 
-def send(config: Config, name: str, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
-    """Send parcels to a peer, outside any queue. Raises ConfigError."""
-    destination = peer_destination(config, name, config.node.ae_title[0])
-    try:
-        yield from destination.deliver(parcels)
-    finally:
-        destination.close()
+def renew(config: Config, name: str) -> None:
+    """Propose to a peer what was proposed before, by each destination that it is, and remember what it accepts now.
+
+    Raises ConfigError, NotAssociated, what the ledger raises.
+    """
+    from venturi.destinations import accepted, destinations_at
+
+    names = destinations_at(config, name)
+    known = [each for each in acceptances(config) if each.destination in names]
+    new: list[Acceptance] = []
+    for destination in names:
+        pairs = [(one.sop_class_uid, one.transfer_syntax) for one in known if one.destination == destination]
+        taken, now = accepted(config, destination, pairs), time.time()
+        new += [Acceptance(destination, *pair, pair in taken, now) for pair in pairs]
+    if new:
+        with contextlib.closing(ledger_of(config)) as ledger:
+            ledger.learn(new)
 
 
 def export(
@@ -289,6 +276,7 @@ def load_runnable(path: Path) -> Config:
     """The configuration, if this version can run all of it. Raises ConfigError."""
     from venturi.config.load import load
     from venturi.config.schema import GroupDestination
+    from venturi.destinations import destination_of
 
     check_packages()
     config = load(path, known_codecs)
@@ -337,91 +325,3 @@ def role_specs(config: Config, wanted: tuple[str, ...]) -> list[RoleSpec]:
     if config.console is not None:
         specs.append(RoleSpec("console", nice=NICE, needed=False))
     return [spec for spec in specs if spec.name.split("-")[0] in wanted]
-
-
-# --- destinations -------------------------------------------------------------------------------------------------
-
-
-def troubles_of(config: Config) -> list[Trouble]:
-    """What the role that delivers has left word of last, which may have ended since."""
-    from venturi.deliver.breaker import Trouble
-
-    try:
-        found = json.loads((config.node.data / "run" / "destinations.json").read_text())
-    except (OSError, ValueError):
-        return []
-    return [Trouble(**one) for one in found]
-
-
-def pace_of(config: Config, name: str) -> Pace:
-    """How fast a destination is delivered to; a group is as fast as what is in it."""
-    from venturi.deliver.pace import Pace
-
-    return Pace(*getattr(config.destinations[name], "rate", ()))
-
-
-def is_open(config: Config, name: str) -> bool:
-    """Whether a destination may get anything now; a group is as open as what is in it."""
-    wanted = config.destinations[name]
-    return wanted.open_at(time.localtime()) if hasattr(wanted, "open_at") else True
-
-
-class GroupParts(NamedTuple):
-    """What all that serve a group share."""
-
-    breakers: Mapping[str, Breaker]
-    paces: Mapping[str, Pace]
-    memory: Ledger
-
-
-def destination_of(
-    config: Config,
-    name: str,
-    pace: Pace | None = None,
-    group: GroupParts | None = None,
-    learn: Learn | None = None,
-) -> Destination:
-    """The destination of that name; a group needs its parts. Raises ConfigError.
-
-    ``learn`` is told what a peer accepts; that of a group's member is the member's.
-    """
-    from venturi.config.schema import DicomDestination, FolderDestination, GroupDestination
-    from venturi.deliver.folder import Folder
-
-    match config.destinations[name]:
-        case FolderDestination() as wanted:
-            return Folder(wanted, pace)
-        case DicomDestination() as wanted:
-            from venturi.deliver.acceptances import Acceptances
-
-            calling_ae = wanted.calling_ae or config.node.ae_title[0]
-            acceptances = Acceptances(name, learn) if learn else None
-            return peer_destination(config, wanted.dicom, calling_ae, pace, acceptances)
-        case GroupDestination() as wanted:
-            from venturi.deliver.group import Group
-
-            assert group is not None  # noqa: S101  # only couriers deliver to groups
-            members = {
-                each: destination_of(config, each, group.paces[each], learn=learn) for each in wanted.members
-            }
-            return Group(
-                name,
-                members,
-                group.breakers,
-                group.memory,
-                lambda member: is_open(config, member),
-                spread=bool(wanted.spread),
-            )
-
-
-def peer_destination(
-    config: Config,
-    name: str,
-    calling_ae: str,
-    pace: Pace | None = None,
-    acceptances: Acceptances | None = None,
-) -> Destination:
-    """A peer as a destination. Raises ConfigError."""
-    from venturi.deliver.dicom import Dicom
-
-    return Dicom(peer_of(config, name), calling_ae, config.node, pace, acceptances)

@@ -274,9 +274,9 @@ def test_what_a_person_holds_stays_held(tmp_path: Path, corpus: Path) -> None:
 
 
 def test_echo_and_explain_say_what_was_learnt(tmp_path: Path, corpus: Path) -> None:
-    source = sample(corpus, "MR_small_RLE.dcm")
+    source, port = sample(corpus, "MR_small_RLE.dcm"), free_port()
     text = config_text(
-        rules=JPEG_LS, peers=PEER.format(port=1), destinations="  pacs: {dicom: pacs}", to=", pacs"
+        rules=JPEG_LS, peers=PEER.format(port=port), destinations="  pacs: {dicom: pacs}", to=", pacs"
     )
     never_ran = Node(tmp_path, text)
     said = never_ran.command("explain", str(source))
@@ -284,6 +284,8 @@ def test_echo_and_explain_say_what_was_learnt(tmp_path: Path, corpus: Path) -> N
     assert "not by the rule" not in said.stdout
     assert never_ran.command("echo", "pacs").stdout.count("\n") == 1, "nothing but the answer"
     assert json.loads(never_ran.command("echo", "pacs", "--json").stdout)["acceptances"] == []
+    with storescp(tmp_path / "nobody", "+B", port=port):
+        assert never_ran.command("echo", "pacs", "--renew").returncode == 0, "there is nothing to ask"
     with sending_to(tmp_path, ["+xi"], JPEG_LS) as (node, _):
         send(node, source)
         arrived(node)
@@ -305,6 +307,40 @@ def test_echo_and_explain_say_what_was_learnt(tmp_path: Path, corpus: Path) -> N
     assert by_name["pacs"]["outcome"]["transfer_syntax"] == IMPLICIT_VR_LITTLE_ENDIAN
     assert by_name["pacs"]["decision"]["instead"]
     assert by_name["archive"]["outcome"]["transfer_syntax"] == JPEG_LS_LOSSLESS
+
+
+def test_a_peer_that_was_changed_is_asked_again(tmp_path: Path, corpus: Path) -> None:
+    port = free_port()
+    text = config_text(
+        rules=AS_RECEIVED, peers=PEER.format(port=port), destinations="  pacs: {dicom: pacs}", to=", pacs"
+    )
+    one, other = sample(corpus, "MR_small_RLE.dcm"), tmp_path / "other.dcm"
+    dataset = pydicom.dcmread(one)
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.826.0.1.3680043.8.498.77"
+    dataset.save_as(other)
+    with running(tmp_path, text) as node:
+        with storescp(tmp_path / "before", "+B", "+xi", port=port):
+            send(node, one)
+            (row,) = arrived(node)
+        assert row["transfer_syntax"] == IMPLICIT_VR_LITTLE_ENDIAN
+        with storescp(tmp_path / "after", "+B", "+xa", port=port):
+            said = node.command("echo", "pacs", "--renew")
+            found = json.loads(node.command("echo", "pacs", "--json").stdout)["acceptances"]
+            assert got(tmp_path / "after") == [], "nothing is sent to find out"
+            send(node, other)
+            arrived(node, 2)
+        unreachable = node.command("echo", "pacs", "--renew")
+        kept = json.loads(node.command("echo", "pacs", "--json").stdout)["acceptances"]
+    assert said.returncode == 0
+    assert {each["transfer_syntax"]: each["accepted"] for each in found} == {
+        RLE_LOSSLESS: True,
+        EXPLICIT_VR_LITTLE_ENDIAN: True,
+        IMPLICIT_VR_LITTLE_ENDIAN: True,
+    }
+    (result,) = got(tmp_path / "after")
+    assert result.file_meta.TransferSyntaxUID == RLE_LOSSLESS
+    assert unreachable.returncode == 1
+    assert {each["accepted"] for each in kept} == {True}, "no answer is no refusal"
 
 
 def test_a_group_gets_what_its_members_take(tmp_path: Path, corpus: Path) -> None:

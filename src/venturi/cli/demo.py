@@ -15,7 +15,7 @@ import pydicom.data
 from rich.markup import escape
 from rich.progress import track
 
-from venturi import node
+from venturi import destinations, node
 from venturi.cli.files import parcels_of
 from venturi.cli.tables import as_json, aside, console, saving, short, size, table
 from venturi.config.load import load
@@ -161,7 +161,7 @@ def send(config: Config, paths: list[Path]) -> dict[tuple[str, str], str]:
     for path, why in passed_over:
         aside.print(f"[dim]passed over[/] {path.name}: {escape(why)}")
     names = {}
-    receipts = node.send(config, "demo", parcels)
+    receipts = destinations.send(config, "demo", parcels)
     for receipt in track(receipts, "sending by C-STORE", len(parcels), console=aside, transient=True):
         parcel = parcels[receipt.delivery]
         if receipt.ending is Ending.DELIVERED:

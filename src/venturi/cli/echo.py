@@ -5,10 +5,9 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
-from venturi import node
+from venturi import destinations, node
 from venturi.cli.common import add_config_option, load_config
 from venturi.cli.tables import as_json, clock, console, short, table
-from venturi.config.schema import DicomDestination
 from venturi.dataset.dictionary import uid_name
 from venturi.model import Acceptance
 
@@ -17,10 +16,12 @@ HELP = "ask a peer for a C-ECHO, as the node would; show what it accepted last"
 EXAMPLE = """\
 examples:
   venturi echo pacs -c /etc/venturi.yaml      pacs is a name under peers:
+  venturi echo pacs --renew                   it was changed: ask it again what it accepts
   venturi echo pacs --json
 
 What a peer accepted is learnt when the node sends to it, and shown with the time of the latest answer. It counts in
-decisions for a day.
+decisions for a day. --renew proposes all that was ever proposed to it anew, sends nothing, and remembers the answers;
+"venturi queue retry --redecide" then decides anew what waits or is held.
 """
 
 
@@ -29,18 +30,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     add_config_option(parser)
     parser.add_argument("peer", metavar="PEER", help="the peer's name in the configuration")
+    parser.add_argument("--renew", action="store_true", help="ask again what it accepts, and remember that")
     parser.add_argument("--json", action="store_true", help="JSON instead of text")
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask, and say what it answered; 1 where it did not."""
     config = load_config(args)
-    answer = node.echo(config, args.peer)
-    to = {
-        name
-        for name, wanted in config.destinations.items()
-        if isinstance(wanted, DicomDestination) and wanted.dicom == args.peer
-    }
+    answer = destinations.echo(config, args.peer)
+    if args.renew and answer.ok:
+        node.renew(config, args.peer)
+    to = destinations.destinations_at(config, args.peer)
     known = [each for each in node.acceptances(config) if each.destination in to]
     if args.json:
         print(as_json({"peer": args.peer, "echo": answer, "acceptances": known}))

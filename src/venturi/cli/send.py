@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from venturi import node
+from venturi import destinations
 from venturi.cli.common import add_config_option, load_config
 from venturi.cli.files import parcels_of
 from venturi.cli.tables import console
@@ -32,12 +32,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Send; 1 where a file was not taken."""
     config = load_config(args)
-    node.peer_of(config, args.peer)  # before files are read
+    destinations.peer_of(config, args.peer)  # before files are read
     parcels, passed_over = parcels_of(args.files)
     for path, why in passed_over:
         console.print(f"[dim]passed over[/] {escape(str(path))}: {escape(why)}", soft_wrap=True)
     taken = 0
-    for receipt in node.send(config, args.peer, parcels):
+    for receipt in destinations.send(config, args.peer, parcels):
         done = receipt.ending is Ending.DELIVERED
         taken += done
         word = "[green]taken[/]" if done else f"[red]{receipt.ending}[/]"

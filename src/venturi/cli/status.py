@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from venturi import node
+from venturi import destinations, node
 from venturi.cli.common import add_config_option, load_config
 from venturi.cli.tables import as_json, console, moment, saving, size, table
 from venturi.config.schema import GroupDestination
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     ledger = node.ledger_of(config)
     glance = Glance(ledger.totals(), node.free_fraction(config))
     ledger.close()
-    troubles = node.troubles_of(config) if "deliver" in running.get("roles", {}) else []
+    troubles = destinations.troubles_of(config) if "deliver" in running.get("roles", {}) else []
     if args.json:
         print(as_json({**fields(glance, running), "troubles": troubles}))
     else:

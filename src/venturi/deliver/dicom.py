@@ -16,7 +16,7 @@ from pathlib import Path
 from venturi.config.schema import Node, Peer
 from venturi.dataset import part10
 from venturi.dataset.syntaxes import lookup
-from venturi.deliver.acceptances import Acceptances
+from venturi.deliver.acceptances import Acceptances, Pair
 from venturi.deliver.ahead import ReadAhead
 from venturi.deliver.association import Context, FileDamaged, Object, OpenAssociation
 from venturi.deliver.dicom_scu import NotAssociated, Requestor, Secured
@@ -221,6 +221,21 @@ def echo(peer: Peer, calling_ae: str, node: Node) -> EchoResult:
     return EchoResult(status == 0, detail, time.monotonic() - began)
 
 
+def accepted(requestor: Requestor, pairs: Sequence[Pair]) -> set[Pair]:
+    """Ask a peer what it accepts of these, by as many associations as they need. Raises NotAssociated."""
+    taken: set[Pair] = set()
+    for first in range(0, len(pairs), CONTEXTS):
+        try:
+            association = requestor.associate([Context(*pair) for pair in pairs[first : first + CONTEXTS]])
+        except NotAssociated as error:
+            if error.status != NO_CONTEXT:
+                raise
+            continue
+        taken.update(_pairs(association.accepted))
+        association.end()
+    return taken
+
+
 def _plan(parcel: Parcel) -> _Plan:
     """Read the file metas of a parcel. Raises Malformed, OSError."""
     outcome, instance, envelope = parcel.outcome, parcel.instance, parcel.envelope
@@ -273,7 +288,7 @@ def _chosen(plan: _Plan, accepted: Collection[Context]) -> Object | None:
     return next((item for item in (plan.rendition, plan.original) if item.context in accepted), None)
 
 
-def _pairs(contexts: Collection[Context]) -> list[tuple[str, str]]:
+def _pairs(contexts: Collection[Context]) -> list[Pair]:
     return [(context.sop_class_uid, context.transfer_syntax) for context in contexts]
 
 
