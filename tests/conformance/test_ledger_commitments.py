@@ -162,7 +162,7 @@ def test_what_is_kept_of_an_instance_is_all_its_receipts_with_their_copies(
 ) -> None:
     delivery = sent(ledger, instance(1, uid="1.9"), place="a/b.dcm", member="second")
     ledger.add([instance(2, uid="1.9")])
-    first, second = known.kept("1.9")
+    first, second = known.kept(["1.9"])["1.9"]
     assert (first.instance, first.state, first.conflict, first.held) == (
         instance(1, uid="1.9"),
         "decided",
@@ -178,7 +178,7 @@ def test_what_is_kept_of_an_instance_is_all_its_receipts_with_their_copies(
     )
     assert (copy.state, copy.outcome, copy.lossless) == ("delivered", ORIGINAL, True)
     assert (second.state, second.copies) == ("received", ())
-    assert known.kept("1.10") == []
+    assert known.kept(["1.10"]) == {"1.10": []}
 
 
 def test_a_lossy_copy_is_not_lossless_unless_the_original_was_sent(
@@ -186,7 +186,7 @@ def test_a_lossy_copy_is_not_lossless_unless_the_original_was_sent(
 ) -> None:
     sent(ledger, instance(1), outcome=COPY)
     sent(ledger, instance(2), outcome=COPY, sent_original=True)
-    assert [known.kept(f"1.2.3.{number}")[0].copies[0].lossless for number in (1, 2)] == [False, True]
+    assert [one.copies[0].lossless for (one,) in known.kept(["1.2.3.1", "1.2.3.2"]).values()] == [False, True]
 
 
 def test_rows_may_follow_an_acknowledgement_before_anything_is_judged(ledger: Ledger, clock: Clock) -> None:
@@ -461,7 +461,7 @@ def test_what_was_delivered_stays_what_it_was_when_its_rendition_is_made_again(
 ) -> None:
     """A lossy copy would pass for the original otherwise, and the original go."""
     lossy_twice(ledger)
-    copies = {copy.destination: copy for copy in known.kept("1.2.3.1")[0].copies}
+    copies = {copy.destination: copy for copy in known.kept(["1.2.3.1"])["1.2.3.1"][0].copies}
     assert (copies["telerad"].outcome, copies["telerad"].lossless) == (COPY, False)
     assert (copies["other"].outcome.sha256, copies["other"].lossless) == (LOST.sha256, True)
     (job,) = ledger.claim_deliveries("other", "d", 10, 60)

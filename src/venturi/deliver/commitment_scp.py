@@ -19,7 +19,6 @@ from venturi.deliver.retry import Backoff
 from venturi.deliver.wire import Lost
 from venturi.ledger.port import COMMITTED, Commitment, Copy, Kept, Ledger
 from venturi.log import get_logger
-from venturi.model import Reference
 
 log = get_logger()
 
@@ -98,12 +97,12 @@ class Answering:
         Files are not read before nothing waits any more: they would be read again and again.
         """
         now = time.time()
-        found: dict[int, tuple[Sequence[Kept], list[Verdict]]] = {}
-        for number, reference, reason in commitment.references:
-            if self._stop.is_set():
-                return
-            if not reason:
-                found[number] = self._verdicts(reference, commitment.peer)
+        found: dict[int, tuple[list[Kept], list[Verdict]]] = {}
+        unsettled = {number: reference for number, reference, reason in commitment.references if not reason}
+        receipts = self._known.kept([each.sop_instance_uid for each in unsettled.values()])
+        for number, reference in unsettled.items():
+            kept = receipts[reference.sop_instance_uid]
+            found[number] = kept, judge(reference, kept, commitment.peer, self._keeping)
         waits = now < commitment.until and any(
             verdict.reason is None and not verdict.files
             for _, verdicts in found.values()
@@ -125,10 +124,6 @@ class Answering:
         if self._known.judged(commitment.id, certain, min(now + wait_s, max(now, commitment.until))):
             log.info("storage commitment judged", peer=commitment.peer, instances=len(commitment.references))
 
-    def _verdicts(self, reference: Reference, peer: str) -> tuple[Sequence[Kept], list[Verdict]]:
-        kept = self._known.kept(reference.sop_instance_uid)
-        return kept, judge(reference, kept, peer, self._keeping)
-
     def _together(self, verdicts: Sequence[Verdict], *, look: bool) -> int | None:
         """The Failure Reason of an instance, 0 if all of its contents are safe; None: not certain, or not looked at."""
         found = [
@@ -139,7 +134,7 @@ class Answering:
         return failed or (None if None in found else COMMITTED)
 
     def _tell_log(
-        self, commitment: Commitment, kept: Sequence[Kept], verdicts: Sequence[Verdict], reason: int | None
+        self, commitment: Commitment, kept: list[Kept], verdicts: Sequence[Verdict], reason: int | None
     ) -> None:
         log.warning(
             "storage commitment refused",

@@ -106,8 +106,8 @@ class Commitments(Protocol):
     def to_judge(self, limit: int) -> list[Commitment]:
         """Requests of peers that are open and due, the oldest first."""
 
-    def kept(self, sop_instance_uid: str) -> list[Kept]:
-        """Every receipt of an instance, with its deliveries."""
+    def kept(self, sop_instance_uids: Sequence[str]) -> dict[str, list[Kept]]:
+        """Every receipt of each of these instances, oldest first, with its deliveries."""
 
     def judged(self, commitment: int, reasons: Mapping[int, int], due_at: float) -> bool:
         """Record Failure Reasons (0: none) by our numbers; whether all are there now. Else it is due again then."""

@@ -100,24 +100,25 @@ class SqlCommitments:
             due = sa.and_(_open, commitments.c.due_at <= self._clock())
             return whole(connection, due, limit, commitments.c.due_at)  # in the index's order
 
-    def kept(self, sop_instance_uid: str) -> list[Kept]:
-        """Find every receipt of an instance; see the port."""
-        of_it = instances.c.sop_instance_uid == sop_instance_uid
-        with self._database.read() as connection:
-            receipts = (
-                connection.execute(sa.select(instances).where(of_it).order_by(instances.c.id))
-                .mappings()
-                .all()
-            )
+    def kept(self, sop_instance_uids: Sequence[str]) -> dict[str, list[Kept]]:
+        """Find every receipt of these; see the port. Each chunk is read as of one moment."""
+        found: dict[str, list[Kept]] = {uid: [] for uid in sop_instance_uids}
+        for uids in chunks(found):
+            of_them = instances.c.sop_instance_uid.in_(uids)
             copies: dict[str, list[Copy]] = defaultdict(list)
-            for row in connection.execute(
-                sa.select(*COPY_COLUMNS).select_from(DELIVERED).where(of_it)
-            ).mappings():
-                copies[row["instance_id"]].append(to_copy(row))
-        return [
-            Kept(to_instance(row), row["state"], row["held"], row["conflict"], tuple(copies[row["id"]]))
-            for row in receipts
-        ]
+            with self._database.read() as connection:
+                receipts = sa.select(instances).where(of_them).order_by(instances.c.id)
+                rows = connection.execute(receipts).mappings().all()
+                for row in connection.execute(
+                    sa.select(*COPY_COLUMNS).select_from(DELIVERED).where(of_them)
+                ).mappings():
+                    copies[row["instance_id"]].append(to_copy(row))
+            for row in rows:
+                kept = Kept(
+                    to_instance(row), row["state"], row["held"], row["conflict"], tuple(copies[row["id"]])
+                )
+                found[row["sop_instance_uid"]].append(kept)
+        return found
 
     def judged(self, commitment: int, reasons: Mapping[int, int], due_at: float) -> bool:
         """Record Failure Reasons; see the port."""
