@@ -84,10 +84,10 @@ def _drop(connection: sa.Connection, which: Filter, now: float) -> int:
 def _redecide(connection: sa.Connection, which: Filter, now: float) -> int:
     """Instances of what waits or is held are decided anew, by the rules as they are now; what arrived stays so.
 
-    What a person holds stays held, unless its number is named.
+    What a person holds stays held, unless its number is named. What is on its way arrives as it was decided.
     """
-    held = _HELD if which.ids else sa.and_(_HELD, ~_BY_HAND)
-    free = sa.or_(held, sa.and_(_PENDING, deliveries.c.lease_until <= now))
+    held = sa.true() if which.ids else ~_BY_HAND
+    free = sa.and_(sa.or_(sa.and_(_HELD, held), _PENDING), deliveries.c.lease_until <= now)
     chosen = list(
         connection.execute(
             sa.select(deliveries.c.id, deliveries.c.instance_id)
