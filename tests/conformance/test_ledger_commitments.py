@@ -636,6 +636,20 @@ def test_until_committed_bytes_stay_until_a_lossless_copy_is(
     assert instance(4) in [found for found, _ in ledger.removable(clock.now, 10, committed=True)], "discarded"
 
 
+def test_what_is_held_for_want_of_its_bytes_is_not_said_to_go_on(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    delivery = sent(ledger, instance(1), commit_due_at=None)
+    clock.now += 100
+    assert ledger.removable(clock.now, 10)
+    ledger.gone([instance(1).id])
+    known.verified({delivery: "the file is not there"}, LATER, clock.now)
+    for verb in (Verb.RETRY, Verb.RELEASE, Verb.RESEND):
+        assert ledger.act(verb, Filter(ids=(delivery,)), "anna") == 0
+    assert state(ledger, delivery) is State.HELD
+    assert ledger.act(Verb.DROP, Filter(ids=(delivery,)), "anna") == 1
+
+
 def test_old_requests_are_forgotten_with_the_history(
     ledger: Ledger, known: Commitments, clock: Clock
 ) -> None:

@@ -162,7 +162,8 @@ def _held_instances(connection: sa.Connection, which: Filter, values: dict[str, 
 
 
 def _make_due(connection: sa.Connection, which: Filter, now: float, condition: sa.ColumnElement[bool]) -> int:
-    """Make the oldest matching deliveries due now. A lease that somebody holds stays theirs."""
+    """Make the oldest matching deliveries due now whose bytes are here. A lease that somebody holds stays theirs."""
+    condition = sa.and_(condition, _HERE)
     thaw(connection, deliveries.c.id.in_(_chosen(which, condition)))
     values = {"state": State.PENDING.value, "due_at": now, "tries": 0, "done_at": None}
     return _change(connection, which, condition, values)
