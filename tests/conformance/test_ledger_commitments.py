@@ -495,6 +495,84 @@ def test_a_rendition_that_is_made_again_the_same_is_one_row(ledger: Ledger) -> N
     assert sum(ledger.totals().renditions.values()) == 1
 
 
+def test_what_is_on_its_way_is_recorded_as_it_was_claimed(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    """A lossy copy that arrives after its rendition was made again, as the original, must not pass for that."""
+    decided(ledger, instance(1), "telerad", "other", outcome=COPY)
+    (first,) = ledger.claim_deliveries("telerad", "d", 10, 60)
+    (second,) = ledger.claim_deliveries("other", "d", 10, 60)
+    ledger.record([ended(second, State.HELD, status="A900")], "d")
+    ledger.act(Verb.REDECIDE, Filter(ids=(second.id,)), "somebody")
+    assert ledger.claim_instances("w", 10, 60)
+    assert ledger.judge(judgement(instance(1), "telerad", "other", outcome=LOST), "w")
+    ledger.record([ended(first, State.DELIVERED)], "d")
+    known.verified({first.id: ""}, LATER, 0)
+    copies = {copy.destination: copy for copy in known.kept("1.2.3.1")[0].copies}
+    assert (copies["telerad"].outcome, copies["telerad"].lossless) == (COPY, False)
+    (job,) = ledger.claim_deliveries("other", "d", 10, 60)
+    ledger.record([ended(job, State.DELIVERED)], "d")
+    clock.now += 100
+    assert ledger.removable(clock.now, 10, committed=True) == []
+
+
+def test_what_did_not_arrive_is_sent_as_it_is_now(ledger: Ledger) -> None:
+    decided(ledger, instance(1), "telerad", "other", outcome=COPY)
+    (first,) = ledger.claim_deliveries("telerad", "d", 10, 60)
+    ledger.act(Verb.REDECIDE, Filter(destination="other"), "somebody")
+    ledger.claim_instances("w", 10, 60)
+    assert ledger.judge(judgement(instance(1), "telerad", "other", outcome=LOST), "w")
+    ledger.record([ended(first, State.PENDING, status="timeout")], "d")
+    (job,) = ledger.claim_deliveries("telerad", "d", 10, 60)
+    assert (job.id, job.outcome) == (first.id, LOST)
+
+
+def test_what_a_person_holds_while_it_is_on_its_way_is_not_decided_anew(ledger: Ledger) -> None:
+    """It would arrive as what the rules said before, and be recorded as what they say now."""
+    decided(ledger, instance(1), "pacs", outcome=COPY)
+    (first,) = ledger.claim_deliveries("pacs", "d", 10, 60)
+    assert ledger.act(Verb.HOLD, Filter(destination="pacs"), "anna") == 1
+    assert ledger.act(Verb.REDECIDE, Filter(ids=(first.id,)), "anna") == 0
+    ledger.record([ended(first, State.PENDING, status="timeout")], "d")
+    assert state(ledger, first.id) is State.HELD
+    assert ledger.act(Verb.REDECIDE, Filter(ids=(first.id,)), "anna") == 1
+
+
+def test_what_a_peer_does_not_have_is_sent_again_while_its_instance_is_decided_anew(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    first = sent(ledger, instance(1))
+    second = sent(ledger, instance(2))
+    ledger.hold_instance(instance(2).id, "no-route")
+    with ledger._database.write() as connection:  # type: ignore[attr-defined]  # as redecide leaves it
+        connection.execute(sa.text("UPDATE instances SET state = 'received'"))
+    known.verified({first: "the file is not there", second: "the file is not there"}, LATER, clock.now)
+    assert [state(ledger, each) for each in (first, second)] == [State.PENDING] * 2
+
+
+def test_what_is_sent_again_is_found_without_reading_all_renditions(
+    ledger: SqlLedger, known: Commitments, clock: Clock
+) -> None:
+    """A peer that lost hundreds would have everybody else wait for the ledger."""
+    deliveries = [sent(ledger, instance(number)) for number in (1, 2)]
+    said: list[tuple[str, object]] = []
+    engine = ledger._database._engine
+    sa.event.listen(
+        engine,
+        "before_cursor_execute",
+        lambda _c, _u, statement, parameters, *_: said.append((statement, parameters)),
+    )
+    known.verified({deliveries[0]: "the file is not there"}, LATER, clock.now)
+    ledger.act(Verb.RESEND, Filter(ids=(deliveries[1],)), "somebody")
+    assert len(ledger.claim_deliveries("pacs", "d", 10, 60)) == 2
+    looked = [each for each in said if each[0].startswith(("SELECT", "UPDATE"))]
+    with engine.connect() as connection:
+        for statement, parameters in looked:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)  # type: ignore[arg-type]  # as it was
+            for step in plan:
+                assert not step[-1].startswith("SCAN"), (statement, step[-1])
+
+
 # --- what may go ---
 
 
@@ -520,6 +598,30 @@ def test_bytes_stay_while_an_answer_is_awaited(ledger: Ledger, known: Commitment
     assert [found for found, _ in ledger.removable(clock.now, 10)] == [instance(1)]
 
 
+def test_a_peers_word_lets_nothing_go_where_a_lossy_copy_has_the_same_uid(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    """It may have kept the lossy one, and says that it has the UID."""
+    assert COPY.lossy is not None
+    keep = replace(COPY, lossy=replace(COPY.lossy, sop_instance_uid="1.2.3.1"))
+    whole, small = judgement(instance(1), "pacs"), judgement(instance(1), "small", outcome=keep)
+    ledger.add([instance(1)])
+    ledger.claim_instances("w", 10, 60)
+    both = replace(
+        whole, decisions=whole.decisions + small.decisions, outcomes=whole.outcomes + small.outcomes
+    )
+    assert ledger.judge(both, "w")
+    for name in ("pacs", "small"):
+        (job,) = ledger.claim_deliveries(name, "d", 10, 60)
+        ledger.record([ended(job, State.DELIVERED)], "d")
+        request = CommitmentRequest(f"1.9.{job.id}", REQUEST.references[:1])
+        known.asked(request, name, "peer", [job.id], UNTIL)
+        known.reported(CommitmentResult(request.transaction_uid, request.references), "peer", 0)
+        assert state(ledger, job.id) is State.COMMITTED
+    clock.now += 100
+    assert ledger.removable(clock.now, 10, committed=True) == []
+
+
 def test_until_committed_bytes_stay_until_a_lossless_copy_is(
     ledger: Ledger, known: Commitments, clock: Clock
 ) -> None:
@@ -532,6 +634,20 @@ def test_until_committed_bytes_stay_until_a_lossless_copy_is(
     decided(ledger, instance(4))
     clock.now += 100
     assert instance(4) in [found for found, _ in ledger.removable(clock.now, 10, committed=True)], "discarded"
+
+
+def test_what_is_held_for_want_of_its_bytes_is_not_said_to_go_on(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    delivery = sent(ledger, instance(1), commit_due_at=None)
+    clock.now += 100
+    assert ledger.removable(clock.now, 10)
+    ledger.gone([instance(1).id])
+    known.verified({delivery: "the file is not there"}, LATER, clock.now)
+    for verb in (Verb.RETRY, Verb.RELEASE, Verb.RESEND):
+        assert ledger.act(verb, Filter(ids=(delivery,)), "anna") == 0
+    assert state(ledger, delivery) is State.HELD
+    assert ledger.act(Verb.DROP, Filter(ids=(delivery,)), "anna") == 1
 
 
 def test_old_requests_are_forgotten_with_the_history(

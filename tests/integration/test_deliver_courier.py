@@ -14,13 +14,14 @@ from integration.nodes import Node as RunningNode
 from integration.nodes import config_text, running
 from integration.peers import free_port, need, run, sample, storescp
 from integration.test_deliver import SOON, Node, as_received, peer, until, within
+from venturi.deliver import courier as courier_module
 from venturi.deliver.breaker import Breaker
 from venturi.deliver.courier import Courier
 from venturi.deliver.dicom import Dicom
 from venturi.deliver.pace import Pace
 from venturi.deliver.port import Ending, Parcel, Receipt
 from venturi.errors import Temporary
-from venturi.ledger.port import Attempt, State
+from venturi.ledger.port import Attempt, Filter, State, Verb
 
 
 @pytest.fixture
@@ -126,6 +127,37 @@ def test_when_its_hours_end_a_destination_keeps_nothing_and_what_is_left_is_free
     assert sorted(node.states()) == sorted([State.DELIVERED, State.PENDING, State.PENDING])
     courier.stop()
     courier.join(30)
+
+
+def test_what_a_person_holds_of_what_a_slow_destination_waits_for_is_not_sent(
+    node: Node, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen are claimed at once: at one a minute the last of them would go a quarter of an hour later."""
+    monkeypatch.setattr(courier_module, "HAND_S", 0.5)
+    deliveries(node, corpus, 4)
+    may, sent = threading.Semaphore(0), list[int]()
+
+    class Slow(Counting):
+        def deliver(self, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
+            for parcel in parcels:
+                may.acquire(timeout=30)
+                sent.append(parcel.delivery)
+                yield Receipt(parcel.delivery, Ending.DELIVERED, "test")
+
+    courier = Courier("there", Slow(), node.ledger, node.spool, "test", SOON)
+    courier.start()
+    time.sleep(1)
+    may.release()
+    until(lambda: node.states().count(State.DELIVERED) == 1)
+    assert node.ledger.act(Verb.HOLD, Filter(destination="there"), "anna") == 3
+    time.sleep(1)
+    for _ in range(9):
+        may.release()
+    until(lambda: node.ledger.owners() == [])
+    courier.stop()
+    courier.join(30)
+    assert len(sent) <= 2, "one was on its way"
+    assert node.states().count(State.HELD) == 4 - len(sent)
 
 
 def test_after_a_ledger_that_failed_its_leases_are_free(

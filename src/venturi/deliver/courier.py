@@ -26,6 +26,8 @@ log = get_logger()
 
 BATCH = 16
 """Deliveries claimed at once: one association for a peer."""
+HAND_S = 2.0
+"""So long what was claimed together is handed over; what is left then is given back, and a person's word counts."""
 LEASE_S = 120.0
 IDLE_S = 30.0
 """The longest sleep without a look at the ledger: a ring may be lost."""
@@ -157,7 +159,7 @@ class Courier:
     def _work(self, jobs: Sequence[Job]) -> bool:
         """Deliver; whether it came to the end of them."""
         waiting = {job.id: job for job in jobs}
-        arrived, why = False, "unexpected"
+        arrived, why, began = False, "unexpected", time.monotonic()
         parcels: list[Parcel] = []
         with Behind(self._write, self._renew, LEASE_S / 3) as recording:
             try:
@@ -174,7 +176,8 @@ class Courier:
                         arrived = True
                         self._breaker.worked()
                     why = _why(receipt)
-                    if self._stop.is_set() or recording.failed or not self._hours():
+                    slow = arrived and time.monotonic() - began > HAND_S
+                    if slow or self._stop.is_set() or recording.failed or not self._hours():
                         close = getattr(receipts, "close", None)
                         if close is not None:
                             close()

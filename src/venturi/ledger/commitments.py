@@ -381,7 +381,7 @@ class SqlCommitments:
                     attempts.c.delivery_id == number, attempts.c.status.startswith(_SAYS)
                 )
             ).scalar_one()
-            here = before.state == "decided"
+            here = before.state in {"received", "decided"}
             words = words or "the peer says that it does not have it"
             words += "" if here else "; it can't be sent again, for its bytes are no longer here"
             again = here and often + 1 < FAILURES

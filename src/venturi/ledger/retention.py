@@ -25,13 +25,17 @@ def removable(
             deliveries.c.done_at >= settled_before,
         ),
     )
+    lossy = renditions.alias("lossy")
+    lossy_alike = sa.exists().where(
+        lossy.c.instance_id == instances.c.id, lossy.c.lossy_sop_instance_uid == instances.c.sop_instance_uid
+    )
     kept_for_good = sa.exists().where(
         deliveries.c.instance_id == instances.c.id,
         deliveries.c.state == State.COMMITTED.value,
         renditions.c.id == deliveries.c.rendition_id,
         sa.or_(renditions.c.lossy_sop_instance_uid.is_(None), deliveries.c.sent_original),
-        # Which of two contents a peer has is not known, whichever came first; a file was read again.
-        sa.or_(instances.c.conflict.is_(False), deliveries.c.place != ""),
+        # Which of two contents of a UID a peer has is not known, whichever came first; a file was read again.
+        sa.or_(sa.and_(instances.c.conflict.is_(False), ~lossy_alike), deliveries.c.place != ""),
     )
     nowhere = ~sa.exists().where(
         deliveries.c.instance_id == instances.c.id, deliveries.c.state != State.DROPPED.value

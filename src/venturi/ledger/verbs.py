@@ -84,10 +84,10 @@ def _drop(connection: sa.Connection, which: Filter, now: float) -> int:
 def _redecide(connection: sa.Connection, which: Filter, now: float) -> int:
     """Instances of what waits or is held are decided anew, by the rules as they are now; what arrived stays so.
 
-    What a person holds stays held, unless its number is named.
+    What a person holds stays held, unless its number is named. What is on its way arrives as it was decided.
     """
-    held = _HELD if which.ids else sa.and_(_HELD, ~_BY_HAND)
-    free = sa.or_(held, sa.and_(_PENDING, deliveries.c.lease_until <= now))
+    held = sa.true() if which.ids else ~_BY_HAND
+    free = sa.and_(sa.or_(sa.and_(_HELD, held), _PENDING), deliveries.c.lease_until <= now)
     chosen = list(
         connection.execute(
             sa.select(deliveries.c.id, deliveries.c.instance_id)
@@ -162,7 +162,8 @@ def _held_instances(connection: sa.Connection, which: Filter, values: dict[str, 
 
 
 def _make_due(connection: sa.Connection, which: Filter, now: float, condition: sa.ColumnElement[bool]) -> int:
-    """Make the oldest matching deliveries due now. A lease that somebody holds stays theirs."""
+    """Make the oldest matching deliveries due now whose bytes are here. A lease that somebody holds stays theirs."""
+    condition = sa.and_(condition, _HERE)
     thaw(connection, deliveries.c.id.in_(_chosen(which, condition)))
     values = {"state": State.PENDING.value, "due_at": now, "tries": 0, "done_at": None}
     return _change(connection, which, condition, values)
