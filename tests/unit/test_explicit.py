@@ -298,6 +298,48 @@ def test_pixel_representation_of_the_level_or_of_those_around_it_decides_on_sign
     assert sign_of(b"", signed + padding) == ("US", "US", "SS")
 
 
+SIGNED, UNSIGNED = (implicit(0x00280103, value) for value in (b"\1\0", b"\0\0"))
+BITS_16 = implicit(0x00280101, b"\x10\0")
+HOUNSFIELD = implicit(0x00281052, b"-1024 ") + implicit(0x00281053, b"1 ")
+DESCRIPTOR = implicit(0x00283002, struct.pack("<HhH", 256, -1024, 16))
+VOI_LUT = implicit(0x00283010, item(DESCRIPTOR))
+
+
+@pytest.mark.parametrize(
+    ("data", "vr"),
+    [
+        (UNSIGNED + VOI_LUT, "US"),
+        (SIGNED + VOI_LUT, "SS"),
+        (UNSIGNED + HOUNSFIELD + VOI_LUT, "SS"),
+        (BITS_16 + UNSIGNED + HOUNSFIELD + VOI_LUT, "SS"),
+        (UNSIGNED + implicit(0x00281052, b"0 ") + implicit(0x00281053, b"2 ") + VOI_LUT, "US"),
+        (UNSIGNED + implicit(0x00281052, b"0 ") + implicit(0x00281053, b"-1") + VOI_LUT, "SS"),
+        (SIGNED + implicit(0x00281052, b"0 ") + VOI_LUT, "SS"),
+        (BITS_16 + SIGNED + implicit(0x00281052, b"32768 ") + VOI_LUT, "US"),
+        (SIGNED + implicit(0x00281052, b"what") + VOI_LUT, "SS"),
+        (UNSIGNED + implicit(0x00281052, b"-inf") + VOI_LUT, "US"),
+        (UNSIGNED + implicit(0x00281052, b"-1e999") + VOI_LUT, "US"),
+        (UNSIGNED + implicit(0x00281052, b"sNaN") + VOI_LUT, "US"),
+        (UNSIGNED + implicit(0x00281052, b"\xd9\xa1") + VOI_LUT, "US"),  # a digit, but not of ASCII
+        (SIGNED + implicit(0x00283000, item(b"")) + VOI_LUT, "US"),  # what a modality LUT gives is unsigned
+        (HOUNSFIELD + implicit(0x00283110, item(VOI_LUT)), "SS"),  # as in presentation states
+        (VOI_LUT, "US"),
+    ],
+)
+def test_what_a_voi_lut_maps_is_signed_as_the_modality_transformation_says(data: bytes, vr: str) -> None:
+    result = converted(data, IMPLICIT_LE)
+    assert struct.pack("<HH2sH", 0x0028, 0x3002, vr.encode(), 6) in result
+    other = result.replace(
+        b"\x28\0\x02\x30" + vr.encode(), b"\x28\0\x02\x30" + (b"US" if vr == "SS" else b"SS")
+    )
+    assert "has VR" in agrees(data, elements_of(data, IMPLICIT_LE), IMPLICIT_LE, other, list(scan(other)))
+
+
+def test_a_descriptor_of_another_lut_is_signed_as_stored_values_are() -> None:
+    result = converted(UNSIGNED + HOUNSFIELD + implicit(0x00283000, item(DESCRIPTOR)), IMPLICIT_LE)
+    assert b"\x28\0\x02\x30US" in result
+
+
 def test_the_proof_sees_a_wrong_sign() -> None:
     data = implicit(0x00280103, b"\1\0") + implicit(0x00280120, b"\1\0")
     wrong = converted(data, IMPLICIT_LE).replace(b"SS", b"US")

@@ -164,6 +164,11 @@ def test_un_that_readers_take_for_a_sequence_must_be_one() -> None:
         (0x00201041, "US", b"\1\0"),  # Slice Location, too
         (0x00081140, "LO", b"text"),  # a sequence
         (0x00180081, "SQ", b""),  # no sequence
+        (0x00280120, "SS", b"\x30\xf8"),  # Pixel Padding Value, where stored values have no sign
+        (0x00283006, "UL", bytes(4)),  # LUT Data has 16 bits
+        (0x00081030, "UT", b"a\\b "),  # one text becomes two
+        (0x00080070, "LT", b"a\\b "),
+        (0x00204000, "LO", b"a\\b "),  # two become one
     ],
 )
 def test_what_would_mean_something_else_is_refused(tag: int, vr: str, value: bytes) -> None:
@@ -176,12 +181,28 @@ def test_what_would_mean_something_else_is_refused(tag: int, vr: str, value: byt
     [
         *((0x00280120, "US"), (0x00280120, "SS"), (0x00080070, "SH"), (0x7FE00010, "OB"), (0x7FE00010, "OW")),
         *((0x00283006, "OW"), (0x00283006, "US"), (0x00091010, "FD"), (0x00280010, "UN"), (0x00080001, "UL")),
-        *((0x60003000, "OB"), (0x00281201, "US")),
+        *((0x60003000, "OB"), (0x00281201, "US"), (0x00081030, "UT"), (0x00204000, "LO")),
     ],
 )
 def test_what_means_the_same_is_kept(tag: int, vr: str) -> None:
     value = bytes(8) if vr in ("FD",) else b"\1\0\2\0"
     assert converted(encode_element(tag, vr, value)) == implicit_element(tag, value)
+
+
+def test_what_is_written_as_signed_stays_where_stored_values_are() -> None:
+    padding = encode_element(0x00280120, "SS", b"\x30\xf8")
+    signed, unsigned = (encode_element(0x00280103, "US", value) for value in (b"\1\0", b"\0\0"))
+    before = encode_element(0x00189810, "SS", b"\x30\xf8")  # comes before Pixel Representation
+    nested = encode_element(0x00880200, "SQ", item(padding))
+    for data in (
+        before + signed + padding,
+        signed + nested,
+        encode_element(0x00880200, "SQ", item(signed + padding)),
+    ):
+        converted(data)
+    for data in (before + unsigned, nested + b"", encode_element(0x00880200, "SQ", item(unsigned + padding))):
+        with pytest.raises(Malformed, match="VR SS"):
+            converted(data)
 
 
 def test_odd_lengths_and_compressed_pixels_are_refused() -> None:

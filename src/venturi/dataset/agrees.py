@@ -6,12 +6,14 @@ side *says*. Difference is told in words, without any value; nothing is raised, 
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from venturi.dataset.dictionary import vr_of
 from venturi.dataset.scan import DEEPEST, EXPLICIT_LE, Buffer, Element, Encoding, items, name, scan
 from venturi.errors import Malformed
 
-_PIXEL_REPRESENTATION = 0x00280103
+_BITS, _SIGNED, _INTERCEPT, _SLOPE, _LUT = 0x00280101, 0x00280103, 0x00281052, 0x00281053, 0x00283000
+_OF_VOI_LUT = 0x00283010, 0x00283002
 _WORDS = ((2, "AT OW SS US"), (4, "FL OF OL SL UL"), (8, "FD OD OV SV UV"))
 _WORD_BYTES = {vr: size for size, vrs in _WORDS for vr in vrs.split()}
 _CHUNK_BYTES = 1 << 20
@@ -32,9 +34,18 @@ def agrees(
     """
     comparison = _Comparison(buffer, encoding, explicit_buffer)
     try:
-        return comparison.level(elements, explicit_elements, comparison.signed(explicit_elements, False), 0)
+        return comparison.level(
+            elements, explicit_elements, comparison.signs(explicit_elements, _Signs(False, False)), 0
+        )
     except Malformed as fault:
         return str(fault)
+
+
+class _Signs(NamedTuple):
+    """Whether stored values may be negative, and what a VOI LUT maps."""
+
+    stored: bool
+    mapped: bool
 
 
 class _Comparison:
@@ -43,17 +54,38 @@ class _Comparison:
         self._encoding = encoding
         self._result = result
 
-    def signed(self, elements: Iterable[Element], outer: bool) -> bool:
-        """Whether Pixel Representation of this level, or else of that around it, is 1."""
+    def signs(self, elements: Iterable[Element], outer: "_Signs") -> "_Signs":
+        """What is signed by this level, or else by that around it (PS3.3 C.11.2.1.1)."""
+        found: dict[int, bytes] = {}
         for element in elements:
-            if element.tag == _PIXEL_REPRESENTATION:
-                return bytes(self._result[element.value : element.end]) == b"\1\0"
-            if element.tag > _PIXEL_REPRESENTATION:
+            if element.tag in (_BITS, _SIGNED, _INTERCEPT, _SLOPE):
+                found[element.tag] = bytes(self._result[element.value : min(element.end, element.value + 64)])
+            elif element.tag == _LUT:
+                found[_LUT] = b""
+            elif element.tag > _LUT:
                 break
-        return outer
+        here = found.get(_SIGNED)
+        stored = outer.stored if here is None else here == b"\1\0"
+        mapped = outer.mapped if here is None else stored
+        intercept, slope = (_finite(found.get(tag, b"")) for tag in (_INTERCEPT, _SLOPE))
+        if _LUT in found:
+            mapped = False
+        elif intercept is not None:
+            bits = min(32, int.from_bytes(found.get(_BITS, b"\x10\0")[:2], "little"))
+            low = -(2**bits // 2) if here == b"\1\0" else 0
+            slope = 1.0 if slope is None else slope
+            mapped = any(value * slope + intercept < 0 for value in (low, low + 2**bits - 1))
+        return _Signs(stored, mapped)
 
-    def level(self, source: Iterable[Element], result: Iterable[Element], signed: bool, depth: int) -> str:
-        """Compare the elements of one level, pair by pair."""
+    def level(
+        self,
+        source: Iterable[Element],
+        result: Iterable[Element],
+        signs: "_Signs",
+        depth: int,
+        within: int = 0,
+    ) -> str:
+        """Compare the elements of one level, pair by pair; ``within``: an item of which sequence it is."""
         ours = iter(result)
         for theirs in source:
             if theirs.tag % 0x10000 == 0:
@@ -63,9 +95,10 @@ class _Comparison:
                 return f"{name(theirs.tag)} is missing"
             if our.tag != theirs.tag:
                 return f"{name(our.tag)} stands where {name(theirs.tag)} must be"
+            signed = signs.mapped if (within, our.tag) == _OF_VOI_LUT else signs.stored
             if our.vr not in self._vrs(theirs, signed):
                 return f"{name(our.tag)} has VR {our.vr}"
-            difference = self._element(theirs, our, signed, depth)
+            difference = self._element(theirs, our, signs, depth)
             if difference:
                 return difference
         extra = next(ours, None)
@@ -81,9 +114,9 @@ class _Comparison:
         too_long = theirs.length is not None and theirs.length > 0xFFFE and not {"SQ", "OW"} & set(vrs)
         return (*vrs, "UN") if too_long else vrs
 
-    def _element(self, theirs: Element, our: Element, signed: bool, depth: int) -> str:
+    def _element(self, theirs: Element, our: Element, signs: "_Signs", depth: int) -> str:
         if our.vr == "SQ":
-            return self._sequence(theirs, our, signed, depth)
+            return self._sequence(theirs, our, signs, depth)
         if theirs.length != our.length:
             return f"{name(our.tag)} has {our.length} bytes, not {theirs.length}"
         size = theirs.end - theirs.value  # of a UN of undefined length: with its items and delimiters
@@ -99,7 +132,7 @@ class _Comparison:
                 return f"{name(our.tag)} has another value"
         return ""
 
-    def _sequence(self, theirs: Element, our: Element, signed: bool, depth: int) -> str:
+    def _sequence(self, theirs: Element, our: Element, signs: "_Signs", depth: int) -> str:
         if depth == DEEPEST:
             return f"{name(our.tag)} is nested deeper than {DEEPEST}"
         results = items(self._result, our, EXPLICIT_LE)
@@ -107,9 +140,9 @@ class _Comparison:
             item = next(results, None)
             if item is None:
                 return f"{name(our.tag)} has too few items"
-            inner = self.signed(scan(self._result, *item), signed)
+            inner = self.signs(scan(self._result, *item), signs)
             source = scan(self._buffer, first, last, encoding)
-            difference = self.level(source, scan(self._result, *item), inner, depth + 1)
+            difference = self.level(source, scan(self._result, *item), inner, depth + 1, our.tag)
             if difference:
                 return f"in {name(our.tag)}: {difference}"
         return "" if next(results, None) is None else f"{name(our.tag)} has too many items"
@@ -125,3 +158,11 @@ def _known(tag: int) -> tuple[str, ...]:
     except KeyError:
         return ("UN",)
     return ("OW",) if "OW" in vrs else vrs
+
+
+def _finite(value: bytes) -> float | None:
+    try:
+        number = float(value.decode("ascii").strip(" \0"))
+    except ValueError:
+        return None
+    return number if abs(number) < float("inf") else None

@@ -23,17 +23,18 @@ from io import BytesIO
 
 from venturi.dataset.dictionary import vr_of
 from venturi.dataset.scan import DEEPEST, Buffer, Element, Encoding, items, name, scan
+from venturi.dataset.signs import DECIDING, LUT_DESCRIPTOR, VOI_LUT_SEQUENCE, Signs
 from venturi.errors import Malformed, Permanent
 
 MOST_WALKS = 16
 """The scan walks what has undefined length once more at each depth: more walks than this, on average over all
 bytes, are refused. Real images have a few."""
 
-_PIXEL_REPRESENTATION = 0x00280103
-_SIGNED = b"\1\0"
 _US_OR_SS = "US or SS"
 _LONG = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 _LONGEST_SHORT = 0xFFFE
+_LONGEST_DECIDING = 64
+"""Of a value that decides on signs, bytes; a DS has 16."""
 _UNDEFINED = 0xFFFFFFFF
 _WORD_BYTES = {
     **dict.fromkeys(("AT", "OW", "SS", "US"), 2),
@@ -66,6 +67,18 @@ def explicit(
         return conversion.out.getvalue()
 
 
+class _Undecided:
+    """Offsets of VRs that are US or SS: of stored values, and of what a VOI LUT maps."""
+
+    def __init__(self) -> None:
+        self.stored, self.mapped = array("Q"), array("Q")
+
+    def extend(self, others: "_Undecided") -> None:
+        """Take on those of a level further in."""
+        self.stored.extend(others.stored)
+        self.mapped.extend(others.mapped)
+
+
 class _Conversion:
     """One dataset on its way; ``out`` always stands at its end."""
 
@@ -76,53 +89,57 @@ class _Conversion:
         self._encoding = encoding
         self._most_bytes = most_bytes
 
-    def level(self, elements: Iterable[Element], depth: int) -> "array[int]":
-        """Write one level. Gives the offsets of those VRs that a Pixel Representation further out decides.
+    def level(self, elements: Iterable[Element], depth: int, *, of_voi: bool = False) -> "_Undecided":
+        """Write one level. Gives those VRs that a level further out decides.
 
-        "US or SS" is SS where Pixel Representation of this level, or of the nearest around it, is 1. It may stand
-        behind what it decides, so US is written first, and SS in its place when the level is complete.
+        What decides "US or SS" (see ``signs.py``) may stand behind it, in this level or in the nearest around it that
+        has it: so US is written first, and SS in its place when the level is complete. ``of_voi``: it is an item of a
+        VOI LUT Sequence.
         """
-        signed: bool | None = None
-        waiting = array("Q")
+        signs, waiting = Signs(), _Undecided()
         for element in elements:
             if element.tag & 0xFFFF == 0:
                 check_group_length(element)
                 continue
+            if element.tag in DECIDING:
+                value_end = min(element.end, element.value + _LONGEST_DECIDING)
+                signs.see(element.tag, bytes(self._view[element.value : value_end]))
             vr = element.vr or _implicit_vr(element.tag)
             if vr == "SQ":
                 waiting.extend(self._sequence(element, depth))
             elif element.length is None:
                 self._undefined(element, vr)
             else:
-                if element.tag == _PIXEL_REPRESENTATION:
-                    signed = bytes(self._view[element.value : element.end]) == _SIGNED
                 if vr == _US_OR_SS:
                     vr = "US"
                     if element.length <= _LONGEST_SHORT:
-                        waiting.append(self.out.tell() + 4)
+                        mapped = of_voi and element.tag == LUT_DESCRIPTOR
+                        (waiting.mapped if mapped else waiting.stored).append(self.out.tell() + 4)
                 self._value(element, vr, element.length)
-        if signed is None:
-            return waiting
-        if signed:
-            for position in waiting:
-                self._rewrite(position, b"SS")
-        return array("Q")
+        for signed, positions in ((signs.stored, waiting.stored), (signs.mapped, waiting.mapped)):
+            if signed:
+                for position in positions:
+                    self._rewrite(position, b"SS")
+            if signed is not None:
+                del positions[:]
+        return waiting
 
-    def _sequence(self, element: Element, depth: int) -> "array[int]":
+    def _sequence(self, element: Element, depth: int) -> "_Undecided":
         if depth == DEEPEST:
             raise Malformed(f"sequences are nested deeper than {DEEPEST} at offset {element.start}")
         if element.length is None:
             self.walk_bytes -= element.end - element.start
             if self.walk_bytes < 0:
                 raise Malformed(f"too much is nested in {name(element.tag)} at offset {element.start}")
-        waiting = array("Q")
+        waiting, of_voi = _Undecided(), element.tag == VOI_LUT_SEQUENCE
         self._header(element.tag, "SQ", 0)
         start = self.out.tell()
         for first, last, encoding in items(self._view, element, self._encoding):
             self._room(len(_ITEM))
             self.out.write(_ITEM)
             item = self.out.tell()
-            waiting.extend(self.level(scan(self._view, first, last, encoding), depth + 1))
+            inner = scan(self._view, first, last, encoding)
+            waiting.extend(self.level(inner, depth + 1, of_voi=of_voi))
             self._close(item)
         self._close(start)
         return waiting

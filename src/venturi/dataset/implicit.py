@@ -32,8 +32,13 @@ _CHUNK_BYTES = 1 << 20
 _TEXT = frozenset(
     ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT")
 )
+_ONE_TEXT = frozenset(("LT", "ST", "UR", "UT"))
+"""In which a backslash separates nothing (PS3.5 6.2)."""
 _BYTES = frozenset(("OB", "OD", "OF", "OL", "OV", "OW"))
-_NUMBERS = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
+_WORDS = {"US": "OW", "SS": "OW", "UL": "OL", "SL": "OL", "FL": "OF", "FD": "OD", "UV": "OV", "SV": "OV"}
+"""Bytes that are the same words."""
+_PIXEL_REPRESENTATION = 0x00280103
+_SIGNED = b"\1\0"
 _HEADER = struct.Struct("<HHL").pack
 _ITEM = _HEADER(0xFFFE, 0xE000, _UNDEFINED)
 _ITEM_END = _HEADER(0xFFFE, 0xE00D, 0)
@@ -46,7 +51,9 @@ def implicit(out: BinaryIO, buffer: Buffer, elements: Sequence[Element]) -> None
     Raises Malformed, OSError.
     """
     walk_bytes = MOST_WALKS * sum(element.end - element.start for element in elements)
-    _Conversion(out, buffer, walk_bytes).level(elements, 0)
+    conversion = _Conversion(out, buffer, walk_bytes)
+    representation = next((each for each in elements if each.tag == _PIXEL_REPRESENTATION), None)
+    conversion.level(elements, 0, signed=representation is not None and conversion.is_signed(representation))
 
 
 class _Conversion:
@@ -57,20 +64,26 @@ class _Conversion:
         self._buffer = buffer
         self._walk_bytes = walk_bytes
 
-    def level(self, elements: Iterable[Element], depth: int) -> None:
-        """Write one level."""
+    def is_signed(self, representation: Element) -> bool:
+        """Whether a Pixel Representation says that."""
+        return bytes(self._buffer[representation.value : representation.end]) == _SIGNED
+
+    def level(self, elements: Iterable[Element], depth: int, *, signed: bool) -> None:
+        """Write one level; ``signed``: whether stored values are, by the level around it."""
         for element in elements:
             if element.tag & 0xFFFF == 0:
                 check_group_length(element)
                 continue
+            if element.tag == _PIXEL_REPRESENTATION:
+                signed = self.is_signed(element)
             known = known_vr(element.tag)
-            if not _means_the_same(element, known):
+            if not (_means_the_same(element, known) and self._value_stays(element, known, signed=signed)):
                 raise Malformed(
                     f"{name(element.tag)} at offset {element.start} has VR {element.vr}; "
                     f"who reads it in implicit VR takes it for {known}"
                 )
             if element.vr == "SQ":
-                self._sequence(element, depth)
+                self._sequence(element, depth, signed=signed)
             elif element.length is None and element.vr != "UN":
                 raise Malformed(f"{name(element.tag)} at offset {element.start} is compressed")
             else:
@@ -78,12 +91,24 @@ class _Conversion:
                     self._check_content(element, depth)
                 self._value(element)
 
-    def _sequence(self, element: Element, depth: int) -> None:
+    def _value_stays(self, element: Element, known: str, *, signed: bool) -> bool:
+        """Whether this value means the same, where others of its VR would not.
+
+        Who takes for US what was written as SS sees other numbers, if some are negative. The other way round, what was
+        meant is what Pixel Representation says: US is written by many who never look.
+        """
+        if element.vr == "SS" and known.startswith("US or SS"):
+            return signed or not any(b & 0x80 for b in self._buffer[element.value + 1 : element.end : 2])
+        if element.vr in _TEXT and known and (element.vr in _ONE_TEXT) != (known in _ONE_TEXT):
+            return b"\\" not in bytes(self._buffer[element.value : element.end])
+        return True
+
+    def _sequence(self, element: Element, depth: int, *, signed: bool) -> None:
         self._descend(element, depth)
         self._out.write(_HEADER(element.tag >> 16, element.tag & 0xFFFF, _UNDEFINED))
         for first, last, encoding in items(self._buffer, element, EXPLICIT_LE):
             self._out.write(_ITEM)
-            self.level(scan(self._buffer, first, last, encoding), depth + 1)
+            self.level(scan(self._buffer, first, last, encoding), depth + 1, signed=signed)
             self._out.write(_ITEM_END)
         self._out.write(_SEQUENCE_END)
 
@@ -137,8 +162,7 @@ def known_vr(tag: int) -> str:
 def _means_the_same(element: Element, known: str) -> bool:
     """Whether the bytes of a value mean to a reader of implicit VR what they mean under the VR that is written.
 
-    Bytes are bytes, in little endian words of any size; text is text. Which of US and SS it is, Pixel Representation
-    says, whatever is written.
+    Bytes are bytes, and numbers words as long; text is text. Of what values may differ, see ``_value_stays``.
     """
     vr, choices = element.vr, known.split(" or ")
     if vr == "UN":
@@ -146,6 +170,6 @@ def _means_the_same(element: Element, known: str) -> bool:
     if not known or vr in choices:
         return True
     return any(
-        (vr in _TEXT and choice in _TEXT) or (vr in _BYTES | _NUMBERS and choice in _BYTES)
+        (vr in _TEXT and choice in _TEXT) or (choice in _BYTES and (vr in _BYTES or _WORDS.get(vr) == choice))
         for choice in choices
     )
