@@ -13,10 +13,14 @@ import pytest
 
 from integration.test_deliver import Node, peer, within
 from unit.associations import CT, EXPLICIT
+from venturi.dataset.commitment import write_result
+from venturi.deliver import dicom
+from venturi.deliver.commitment_talk import ask
 from venturi.deliver.dicom import Dicom, echo
 from venturi.deliver.pace import Pace
 from venturi.deliver.port import Ending
-from venturi.model import Envelope
+from venturi.deliver.wire import Lost
+from venturi.model import CommitmentRequest, CommitmentResult, Envelope, Reference
 from venturi.upper_layer import command, pdu
 
 Script = Callable[[socket.socket], None]
@@ -52,6 +56,9 @@ def scripted(script: Script) -> Iterator[int]:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(10)
             assert not thread.is_alive()
+
+
+REFERENCE = Reference(CT, "1.2.3")
 
 
 def descriptors() -> int:
@@ -258,6 +265,71 @@ def test_what_the_peer_accepts_by_another_name_is_not_used(node: Node) -> None:
     with scripted(script) as port:
         (receipt,) = Dicom(peer(port), "VENTURI", within(TIMEOUT_S)).deliver([parcel])
     assert (receipt.ending, receipt.status) == (Ending.REFUSED, "no-context")
+
+
+def report(message_id: int) -> bytes:
+    """An N-EVENT-REPORT: it has what it was asked about."""
+    return command.message(
+        1,
+        command.event_report_request(message_id, command.ALL_COMMITTED),
+        write_result(CommitmentResult("2.25.1", (REFERENCE,), ()), EXPLICIT),
+        16384,
+    )
+
+
+TAKEN = command.p_data_tf(
+    1, command.response(command.N_ACTION_RSP, 1, 0, command.COMMITMENT_PUSH, command.COMMITMENT_INSTANCE)
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "reports"),
+    [
+        ([report(7), TAKEN], 1),
+        ([TAKEN, report(7)], 1),
+        ([TAKEN], 0),
+        ([TAKEN, b"\xff" * 64], 0),
+    ],
+)
+def test_a_peer_may_report_before_it_answers_that_it_will(said: list[bytes], reports: int) -> None:
+    heard: list[CommitmentResult] = []
+    answers: list[int] = []
+
+    def take(result: CommitmentResult) -> int:
+        heard.append(result)
+        return 0
+
+    def script(client: socket.socket) -> None:
+        accept(client)
+        whole_message(client)
+        client.sendall(b"".join(said))
+        while (kind := one_pdu(client)[0]) == pdu.P_DATA_TF:
+            answers.append(kind)
+        if kind == pdu.RELEASE_RQ:
+            client.sendall(pdu.RELEASED)
+
+    with scripted(script) as port:
+        requestor = dicom.requestor(peer(port), "VENTURI", within(2))
+        assert ask(requestor, CommitmentRequest("2.25.1", (REFERENCE,)), take, 0.5) == 0
+    assert [one.committed for one in heard] == [(REFERENCE,)] * reports
+    assert len(answers) == reports
+
+
+@pytest.mark.parametrize(
+    "said", [[report(7), report(8)], [report(7), response(field=command.C_ECHO_RSP)], [report(7)]]
+)
+def test_who_reports_and_never_answers_has_not_taken_the_request(said: list[bytes]) -> None:
+    def script(client: socket.socket) -> None:
+        accept(client)
+        whole_message(client)
+        client.sendall(b"".join(said))
+        while one_pdu(client)[0] == pdu.P_DATA_TF:
+            pass
+
+    with scripted(script) as port:
+        requestor = dicom.requestor(peer(port), "VENTURI", within(1))
+        with pytest.raises(Lost):
+            ask(requestor, CommitmentRequest("2.25.1", (REFERENCE,)), lambda _: 0, 0.5)
 
 
 def test_at_a_rate_slower_than_peers_wait_each_object_gets_an_association(node: Node) -> None:

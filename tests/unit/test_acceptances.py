@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from venturi.deliver.acceptances import AGAIN_S, Acceptances
+from venturi.deliver.acceptances import AGAIN_S, MOST_TOLD, Acceptances
 from venturi.errors import Temporary
 from venturi.model import Acceptance
 
@@ -62,3 +62,15 @@ def test_what_could_not_be_told_is_told_the_next_time() -> None:
     listener.fails = False
     acceptances.hear([CT], [])
     assert len(listener.heard) == 1
+
+
+def test_what_is_known_to_be_told_does_not_grow_without_end() -> None:
+    listener, acceptances = made()
+    for number in range(MOST_TOLD + 2):
+        acceptances.hear([(f"1.2.{number}", CT[1])], [])
+    acceptances.hear([CT], [])
+    told = len(listener.heard)
+    acceptances.hear([("1.2.0", CT[1])], [])
+    assert len(listener.heard) == told + 1, "it was forgotten, and is told again"
+    acceptances.hear([CT], [])
+    assert len(listener.heard) == told + 1

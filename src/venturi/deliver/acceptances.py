@@ -11,6 +11,8 @@ log = get_logger()
 
 AGAIN_S = 3600.0
 """How often what has not changed is told: by far more often than it is forgotten (``ledger.port.TRUSTED_S``)."""
+MOST_TOLD = 4096
+"""What was told is known of so many: senders may invent SOP classes."""
 
 Learn = Callable[[Sequence[Acceptance]], None]
 Pair = tuple[str, str]
@@ -38,6 +40,8 @@ class Acceptances:
         except (Temporary, Permanent) as error:
             log.warning("not remembered what a peer accepts", destination=self._destination, error=str(error))
             return
+        if len(self._told) > MOST_TOLD:
+            self._told.clear()
         self._told |= {(each.sop_class_uid, each.transfer_syntax): each for each in new}
 
     def _is_news(self, heard: Acceptance) -> bool:

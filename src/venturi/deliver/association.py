@@ -54,6 +54,16 @@ class Object:
     sop_instance_uid: str
 
 
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """A request that the peer may make."""
+
+    field: int
+    """Its Command Field."""
+    take: Callable[[bytes, Context], int]
+    """Takes its dataset, and gives the status that it is answered."""
+
+
 class OpenAssociation:
     """An established association, used by one thread."""
 
@@ -129,16 +139,26 @@ class OpenAssociation:
             raise
         return self._answer(command.C_STORE_RSP, self._timeout_s + item.size_bytes / ANSWER_BYTES_PER_S)
 
-    def ask(self, context: Context, make: Callable[[int], bytes], dataset: bytes, answer: int) -> int:
-        """Send a command, made with its message id, and a small dataset: the status of its answer. Raises Lost."""
+    def ask(
+        self,
+        context: Context,
+        make: Callable[[int], bytes],
+        dataset: bytes,
+        answer: int,
+        heard: Hear | None = None,
+    ) -> int:
+        """Send a command, made with its message id, and a small dataset: the status of its answer. Raises Lost.
+
+        ``heard`` takes what the peer asks before it answers.
+        """
         self._message_id = self._message_id % 65535 + 1
         whole = command.message(self._ids[context], make(self._message_id), dataset, self._fragment_bytes + 6)
         self._wire.send([whole])
-        status, _ = self._answer(answer, self._timeout_s, self._given_up)
+        status, _ = self._answer(answer, self._timeout_s, self._given_up, heard)
         return status
 
-    def hear(self, field: int, take: Callable[[bytes, Context], int], within_s: float) -> bool:
-        """Wait for a request of the peer, and answer what ``take`` says of its dataset; whether it came. Raises Lost.
+    def hear(self, heard: Hear, within_s: float) -> bool:
+        """Wait for a request of the peer, and answer it; whether it came. Raises Lost.
 
         Not longer than that, and not after ``given_up``.
         """
@@ -147,14 +167,7 @@ class OpenAssociation:
             if time.monotonic() >= until or self._given_up():
                 return False
         try:
-            context_id, found, dataset = self._message(time.monotonic() + self._timeout_s, self._given_up)
-            context = next((each for each, number in self._ids.items() if number == context_id), None)
-            if context is None or command.number(found, command.FIELD) != field:
-                raise Malformed("another command than was waited for")
-            status, message_id = take(dataset, context), command.number(found, command.MESSAGE_ID)
-            uids = command.uid(found, command.SOP_CLASS), command.uid(found, command.SOP_INSTANCE)
-            response = command.response(field | 0x8000, message_id, status, *map(_tolerated, uids))
-            self._wire.send([command.p_data_tf(context_id, response)])
+            self._heard(heard, *self._message(time.monotonic() + self._timeout_s, self._given_up))
         except Malformed as error:
             self.abort()
             raise Lost("aborted", f"the peer did not ask as the standard says: {error}") from error
@@ -186,12 +199,30 @@ class OpenAssociation:
             out += (pdu.fragment(context_id, len(fragment), of_command=False, last=ends), fragment)
         return out
 
+    def _heard(self, heard: Hear, context_id: int, found: dict[int, bytes], dataset: bytes) -> None:
+        """Answer a request of the peer. Raises Malformed, Lost."""
+        context = next((each for each, number in self._ids.items() if number == context_id), None)
+        if context is None or command.number(found, command.FIELD) != heard.field:
+            raise Malformed("another command than was waited for")
+        status, message_id = heard.take(dataset, context), command.number(found, command.MESSAGE_ID)
+        uids = command.uid(found, command.SOP_CLASS), command.uid(found, command.SOP_INSTANCE)
+        response = command.response(heard.field | 0x8000, message_id, status, *map(_tolerated, uids))
+        self._wire.send([command.p_data_tf(context_id, response)])
+
     def _answer(
-        self, field: int, within_s: float, given_up: Callable[[], bool] = lambda: False
+        self,
+        field: int,
+        within_s: float,
+        given_up: Callable[[], bool] = lambda: False,
+        heard: Hear | None = None,
     ) -> tuple[int, str]:
         """Wait for the response to the last request: its status and comment. Raises Lost; then it is not alive."""
+        until = time.monotonic() + within_s
         try:
-            _, found, _ = self._message(time.monotonic() + within_s, given_up)
+            context_id, found, dataset = self._message(until, given_up)
+            if heard is not None and command.number(found, command.FIELD) == heard.field:  # it was faster
+                self._heard(heard, context_id, found, dataset)
+                _, found, _ = self._message(until, given_up)
             if command.number(found, command.FIELD) != field:
                 raise Malformed("another command than a response")
             if command.number(found, command.RESPONDED_TO) != self._message_id:

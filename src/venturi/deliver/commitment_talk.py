@@ -1,11 +1,12 @@
 """Storage Commitment on associations of ours: asking a peer, and telling one (PS3.4 J.3)."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
 from venturi.dataset.commitment import read_result, write_request, write_result
 from venturi.dataset.syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from venturi.deliver.association import Context, OpenAssociation
+from venturi.deliver.association import Context, Hear
 from venturi.deliver.dicom_scu import Requestor
 from venturi.deliver.wire import Lost
 from venturi.errors import Malformed
@@ -44,29 +45,30 @@ def ask(
     What it reports within ``linger_s`` seconds on the same association, ``take`` gets, and gives the status; whatever
     it reports later comes by an association of its own.
     """
-    association = requestor.associate(CONTEXTS)
-    try:
-        context = association.accepted[0]
-        dataset = write_request(request, context.transfer_syntax)
-        status = association.ask(context, command.action_request, dataset, command.N_ACTION_RSP)
-        if status == 0:
-            _hear(association, take, linger_s)
-        return status
-    finally:
-        association.end()
+    reports = 0
 
-
-def _hear(association: OpenAssociation, take: Callable[[CommitmentResult], int], linger_s: float) -> None:
     def read(dataset: bytes, context: Context) -> int:
+        nonlocal reports
+        reports += 1
         try:
             return take(read_result(dataset, context.transfer_syntax))
         except Malformed:
             return INVALID_ARGUMENT
 
+    heard = Hear(command.N_EVENT_REPORT_RQ, read)
+    association = requestor.associate(CONTEXTS)
     try:
-        association.hear(command.N_EVENT_REPORT_RQ, read, linger_s)
-    except Lost:
-        return  # it has taken the request: where it says what became of it, is its choice
+        context = association.accepted[0]
+        dataset = write_request(request, context.transfer_syntax)
+        status = association.ask(context, command.action_request, dataset, command.N_ACTION_RSP, heard)
+        if status == 0 and not reports:
+            with contextlib.suppress(
+                Lost
+            ):  # it has taken the request: where it says what became of it is its choice
+                association.hear(heard, linger_s)
+        return status
+    finally:
+        association.end()
 
 
 def tell(requestor: Requestor, result: CommitmentResult) -> int:
