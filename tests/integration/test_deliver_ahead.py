@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from integration.test_deliver import Node, peer, within
-from integration.test_deliver_broken_peers import accept, one_pdu, response, scripted
+from integration.delivering import Node, peer, within
+from integration.scripted import accept, one_pdu, response, scripted
 from unit.associations import CT, EXPLICIT
 from venturi.deliver.ahead import PIECE_BYTES, PIECES, ReadAhead
 from venturi.deliver.association import Context, FileDamaged, Object
@@ -21,13 +21,6 @@ from venturi.upper_layer import pdu
 
 LARGE_BYTES = 32 << 20
 """More than sockets and read-ahead hold."""
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    made = Node(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture(autouse=True)

@@ -1,17 +1,16 @@
 """Peers that stall, break off, or say what no peer should: each parcel gets its receipt in time, nothing stays open."""
 
-import contextlib
 import os
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from integration.test_deliver import Node, peer, within
+from integration.delivering import Node, peer, within
+from integration.scripted import Script, accept, exactly, one_pdu, response, scripted, whole_message
 from unit.associations import CT, EXPLICIT
 from venturi.dataset.commitment import write_result
 from venturi.deliver import dicom
@@ -23,39 +22,7 @@ from venturi.deliver.wire import Lost
 from venturi.model import CommitmentRequest, CommitmentResult, Envelope, Reference
 from venturi.upper_layer import command, pdu
 
-Script = Callable[[socket.socket], None]
 TIMEOUT_S = 1.0
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    made = Node(tmp_path)
-    yield made
-    made.close()
-
-
-@contextlib.contextmanager
-def scripted(script: Script) -> Iterator[int]:
-    """A peer that does that with each connection; its port."""
-
-    def serve() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            with client, contextlib.suppress(OSError):
-                script(client)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join(10)
-            assert not thread.is_alive()
 
 
 REFERENCE = Reference(CT, "1.2.3")
@@ -63,41 +30,6 @@ REFERENCE = Reference(CT, "1.2.3")
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def exactly(client: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        part = client.recv(count - len(data))
-        if not part:
-            raise ConnectionResetError
-        data += part
-    return data
-
-
-def one_pdu(client: socket.socket) -> tuple[int, bytes]:
-    kind, length = pdu.HEADER.unpack(exactly(client, 6))
-    return kind, exactly(client, length)
-
-
-def accept(client: socket.socket, most_bytes: int = 16384) -> None:
-    """Accept every context that is proposed."""
-    request = pdu.read_request(one_pdu(client)[1])
-    contexts = tuple((one.id, 0, one.transfer_syntaxes[0]) for one in request.contexts)
-    client.sendall(pdu.accept(request, pdu.Answer(contexts, most_bytes, "1.2.3", "TEST")))
-
-
-def whole_message(client: socket.socket) -> None:
-    """Read a C-STORE-RQ with its dataset."""
-    while True:
-        kind, body = one_pdu(client)
-        assert kind == pdu.P_DATA_TF
-        if any(last and not of_command for _, of_command, last, _ in pdu.fragments(body)):
-            return
-
-
-def response(message_id: int = 1, status: int = 0, field: int = command.C_STORE_RSP) -> bytes:
-    return command.p_data_tf(1, command.response(field, message_id, status, CT, "1.2.3"))
 
 
 def then(*words: bytes, dripping_s: float = 0.0, stay_s: float = 5.0) -> Script:

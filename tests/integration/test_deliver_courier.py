@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from integration.delivering import SOON, Node, as_received, peer, until, within
 from integration.nodes import Node as RunningNode
 from integration.nodes import config_text, running
 from integration.peers import free_port, need, run, sample, storescp
-from integration.test_deliver import SOON, Node, as_received, peer, until, within
 from venturi.deliver import courier as courier_module
 from venturi.deliver.breaker import Breaker
 from venturi.deliver.courier import Courier
@@ -22,13 +22,6 @@ from venturi.deliver.pace import Pace
 from venturi.deliver.port import Ending, Parcel, Receipt
 from venturi.errors import Temporary
 from venturi.ledger.port import Attempt, Filter, State, Verb
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    made = Node(tmp_path)
-    yield made
-    made.close()
 
 
 class Counting:

@@ -9,8 +9,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from integration.test_deliver import Node, as_received, peer, within
-from integration.test_deliver_broken_peers import accept, one_pdu
+from integration.delivering import Node, as_received, peer, within
+from integration.scripted import accept, one_pdu
 from venturi.deliver.courier import Courier
 from venturi.deliver.dicom import Dicom
 from venturi.deliver.retry import Backoff

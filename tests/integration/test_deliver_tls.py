@@ -1,14 +1,13 @@
 """Sending by TLS, with DCMTK's storescp as the peer: it must be who it should be, or it gets nothing."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from integration.authority import Authority
+from integration.delivering import Node, until, within
 from integration.nodes import config_text, venturi
 from integration.peers import sample, storescp
-from integration.test_deliver import Node, until, within
 from venturi.config.schema import Node as NodeConfig
 from venturi.config.schema import Peer, Tls
 from venturi.deliver.dicom import Dicom, echo
@@ -23,13 +22,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     made.sign("here", "IP:127.0.0.1")
     made.sign("there", "DNS:pacs.example.org")
     return made
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    made = Node(tmp_path)
-    yield made
-    made.close()
 
 
 def config(authority: Authority, ca: Authority | None = None) -> NodeConfig:
