@@ -25,6 +25,8 @@ log = get_logger()
 
 AT_ONCE = 200
 """References in one request of ours; a study has some hundred, and some peers take no thousands."""
+REFUSED_S = 900.0
+"""After a peer did not take a request for one instance alone."""
 LOOK_S, IDLE_S = 2.0, 30.0
 RESEND_S = 30.0
 """After a destination said that it does not have what it got."""
@@ -42,7 +44,7 @@ class Asking:
         self._name, self._known = name, ledger.commitments
         self._where, self._talk, self._within_s = where, talk, within_s
         self._stop = threading.Event()
-        self._failures = 0
+        self._failures, self._at_once = 0, AT_ONCE
         self._thread = threading.Thread(target=self._run, name=f"commitment of {name}", daemon=True)
 
     def start(self) -> None:
@@ -68,7 +70,7 @@ class Asking:
 
     def _once(self) -> float:
         """Ask about what is due; how long to wait then, seconds."""
-        due = self._known.uncommitted(self._name, AT_ONCE)
+        due = self._known.uncommitted(self._name, self._at_once)
         if not due:
             at = self._known.next_uncommitted(self._name)
             return LOOK_S if at is None else min(IDLE_S, max(LOOK_S, at - time.time()))
@@ -110,6 +112,7 @@ class Asking:
         self._known.verified(ended, looked_at, time.time())
 
     def _ask(self, peer: str, member: str, wanted: Sequence[Uncommitted]) -> None:
+        """Ask a peer. What it does not take is asked about in halves: one that it can't bear keeps no other waiting."""
         once = {one.reference.sop_instance_uid: one for one in reversed(wanted)}
         request = CommitmentRequest(f"2.25.{uuid.uuid4().int}", tuple(one.reference for one in once.values()))
         deliveries = [one.copy.delivery for one in once.values()]
@@ -119,16 +122,20 @@ class Asking:
             found = self._known.reported(result, peer, time.time() + RESEND_S)
             return 0 if found is not None else INVALID_ARGUMENT
 
+        again_at = time.time()
         try:
             status = self._talk.ask(self._name, member, request, take)
             why = f"it answered {status:04X}" if status and status & 0xF000 != 0xB000 else ""
+            if why:
+                again_at += REFUSED_S if len(once) == 1 else 0.0
+                self._at_once = max(1, len(once) // 2)
         except (NotAssociated, Lost) as error:
             why = f"{error.status}: {error}"
         if not why:
-            self._failures = 0
+            self._failures, self._at_once = 0, min(AT_ONCE, 2 * self._at_once)
             return
         self._failures += 1
-        self._known.refused(number, why, time.time())
+        self._known.refused(number, why, again_at)
         if self._failures == 1:
             log.error(
                 "destination does not take requests for storage commitment", destination=self._name, why=why

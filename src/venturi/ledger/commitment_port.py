@@ -98,7 +98,7 @@ class Commitments(Protocol):
     def requested(
         self, request: CommitmentRequest, peer: str, calling_ae: str, called_ae: str, until: float
     ) -> bool:
-        """Record what a peer asks. The same again is judged anew; other instances under its UID: False.
+        """Record what a peer asks. The same again is judged anew and told again; other instances under its UID: False.
 
         Raises Temporary where too many of its requests are open.
         """
@@ -115,7 +115,9 @@ class Commitments(Protocol):
     def claim_report(self, peer: str, calling_ae: str, owner: str, lease_s: float) -> Commitment | None:
         """An answered request of a peer to tell it about: on an association that it has open itself."""
 
-    def claim_reports(self, owner: str, answered_before: float, lease_s: float) -> list[Commitment]:
+    def claim_reports(
+        self, owner: str, answered_before: float, lease_s: float, limit: int
+    ) -> list[Commitment]:
         """Answered requests that are due and were answered before then, one a peer and AE title."""
 
     def told(self, commitment: int, owner: str, failure: str = "", due_at: float | None = None) -> None:

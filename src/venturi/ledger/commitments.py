@@ -46,6 +46,8 @@ FRESH_S = 30.0
 """A verdict older than that is made anew before anybody is told."""
 LONGEST_S = 31 * 86400.0
 """No answer may take as long (``node.commitment``): a time further ahead was set by a clock that was wrong."""
+SOON_S = 3600.0
+"""No wait until a request is judged or told again, and no lease of one, is as long."""
 
 _open = commitments.c.state == inline("open")
 _answered = commitments.c.state == inline("answered")
@@ -77,7 +79,7 @@ class SqlCommitments:
             for known in whole(connection, same, 1):
                 if {each for _, each, _ in known.references} != set(request.references):
                     return False
-                self._reopen(connection, commitments.c.id == known.id, now + SETTLE_S)
+                self._ask_again(connection, known.id, now + SETTLE_S, until)
                 return True
             theirs = sa.and_(
                 commitments.c.peer == peer,
@@ -150,7 +152,9 @@ class SqlCommitments:
         found = self._claim(sa.and_(_answered, theirs, due), owner, lease_s, 1)
         return found[0] if found else None
 
-    def claim_reports(self, owner: str, answered_before: float, lease_s: float) -> list[Commitment]:
+    def claim_reports(
+        self, owner: str, answered_before: float, lease_s: float, limit: int
+    ) -> list[Commitment]:
         """Claim what peers are to be told; see the port."""
         due = sa.and_(
             _answered,
@@ -162,7 +166,7 @@ class SqlCommitments:
             .where(due, self._free())
             .group_by(commitments.c.peer, commitments.c.calling_ae)
         )
-        return self._claim(sa.and_(due, commitments.c.id.in_(oldest)), owner, lease_s, -1)
+        return self._claim(sa.and_(due, commitments.c.id.in_(oldest)), owner, lease_s, limit)
 
     def told(self, commitment: int, owner: str, failure: str = "", due_at: float | None = None) -> None:
         """Record whether a peer has been told; see the port."""
@@ -188,6 +192,22 @@ class SqlCommitments:
             .values(state="open", due_at=due_at, answered_at=None)
         )
 
+    def _ask_again(self, connection: sa.Connection, number: int, due_at: float, until: float) -> None:
+        """Judge a request anew, whole: its peer may have sent what failed.
+
+        Whoever tells of it at this moment answers the first asking, and its lease is over: this one is told, too.
+        """
+        connection.execute(
+            commitment_items.update().where(commitment_items.c.commitment_id == number).values(reason=None)
+        )
+        connection.execute(commitments.update().where(commitments.c.id == number).values(until=until))
+        free = {"lease_owner": None, "lease_until": 0.0}
+        connection.execute(
+            commitments.update()
+            .where(commitments.c.id == number, _answered)
+            .values(state="open", due_at=due_at, answered_at=None, **free)
+        )
+
     def _free(self) -> sa.ColumnElement[bool]:
         return commitments.c.lease_until <= self._clock()
 
@@ -201,7 +221,8 @@ class SqlCommitments:
         with self._database.write() as connection:
             stale = commitments.c.answered_at < self._clock() - FRESH_S
             self._reopen(connection, sa.and_(which, stale), self._clock())
-            found = whole(connection, wanted, limit)
+            # What is the oldest may be another one now, and as stale: it has its turn the next time.
+            found = whole(connection, sa.and_(wanted, ~stale), limit, commitments.c.due_at)
             connection.execute(
                 commitments.update()
                 .where(commitments.c.id.in_([each.id for each in found]))
@@ -417,16 +438,18 @@ def forget(connection: sa.Connection, before: float) -> None:
 
 def rewind(connection: sa.Connection, now: float) -> int:
     """Put right what a clock that was wrong has put off; how many rows."""
-    late = now + LONGEST_S
+    late, soon = now + LONGEST_S, now + SOON_S
+    leased = commitments.c.lease_owner.is_not(None)
     put_off = [
-        (commitments, _open, commitments.c.due_at, now),
-        (commitments, _answered, commitments.c.due_at, now),
-        (commitments, sa.or_(_open, _answered), commitments.c.until, now),
-        (commitments, sa.true(), commitments.c.lease_until, 0.0),
-        (deliveries, _due, deliveries.c.commit_due_at, now),
-        (deliveries, _due, deliveries.c.done_at, now),
+        (commitments, _open, commitments.c.due_at, soon, now),
+        (commitments, _answered, commitments.c.due_at, soon, now),
+        (commitments, _answered, commitments.c.answered_at, now + FRESH_S, 0.0),  # how long ago is not known
+        (commitments, sa.or_(_open, _answered), commitments.c.until, late, now),
+        (commitments, leased, commitments.c.lease_until, soon, 0.0),
+        (deliveries, _due, deliveries.c.commit_due_at, late, now),
+        (deliveries, _due, deliveries.c.done_at, late, now),
     ]
     return sum(
-        connection.execute(table.update().where(which, column > late).values({column: value})).rowcount
-        for table, which, column, value in put_off
+        connection.execute(table.update().where(which, column > ahead).values({column: value})).rowcount
+        for table, which, column, ahead, value in put_off
     )

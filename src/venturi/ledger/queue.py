@@ -8,7 +8,7 @@ from venturi.ledger.lists import matching
 from venturi.ledger.port import ANEW, Attempt, Filter, Job, State
 from venturi.ledger.rows import JOB_COLUMNS, to_instance, to_outcome
 from venturi.ledger.tables import attempts, deliveries, inline, instances, renditions
-from venturi.ledger.work import LONGEST_S
+from venturi.ledger.work import LONGEST_S, thaw
 
 _DONE = (State.DELIVERED, State.COMMITTED)
 _NO_DESTINATION = "no-destination"
@@ -86,6 +86,7 @@ def claim(
     if not ids:
         return []
     connection.execute(_CLAIM, {"ids": ids, "owner": owner, "until": now + lease_s})
+    thaw(connection, deliveries.c.id.in_(ids))
     return [_job(row) for row in connection.execute(_JOBS, {"ids": ids}).mappings()]
 
 

@@ -44,7 +44,11 @@ _DECIDE = (
 )
 _DIGEST_LENGTH = 16
 """Of a target's digest, characters; that of a rendition which is kept for what was sent alone is longer."""
-_SENT = deliveries.c.state.in_([State.DELIVERED.value, State.COMMITTED.value])
+_SENT = sa.or_(
+    deliveries.c.state.in_([State.DELIVERED.value, State.COMMITTED.value]),
+    deliveries.c.lease_owner.is_not(None),
+)
+"""Or is being sent at this moment; if it does not arrive, ``queue.claim`` thaws it."""
 _RENDITIONS_OF = sa.select(renditions.c.instance_id, renditions.c.digest, renditions.c.id).where(
     renditions.c.instance_id.in_(sa.bindparam("ids", expanding=True))
 )
@@ -161,7 +165,7 @@ def _render(
 
 
 def _freeze(connection: sa.Connection, number: int, outcome: Outcome) -> None:
-    """A rendition is made again and is another now: deliveries that were made keep a row that says what was sent.
+    """A rendition is made again and is another now: deliveries that were made, or are, keep a row of what was sent.
 
     Its digest is no target's any more: the live one's, a slash and more.
     """
@@ -190,10 +194,10 @@ def thaw(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
         .correlate(deliveries)
         .scalar_subquery()
     )
-    frozen = sa.select(renditions.c.id).where(sa.func.length(renditions.c.digest) > _DIGEST_LENGTH)
-    connection.execute(
-        deliveries.update().where(which, deliveries.c.rendition_id.in_(frozen)).values(rendition_id=now)
-    )
+    frozen = sa.exists().where(
+        renditions.c.id == deliveries.c.rendition_id, sa.func.length(renditions.c.digest) > _DIGEST_LENGTH
+    )  # of theirs alone: all of them are not looked through
+    connection.execute(deliveries.update().where(which, frozen).values(rendition_id=now))
 
 
 def _deliver(
