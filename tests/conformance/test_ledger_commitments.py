@@ -253,6 +253,40 @@ def test_what_is_asked_again_while_it_is_told_is_told_again(known: Commitments, 
     assert not report.result.failed
 
 
+def test_who_is_off_is_called_for_one_request_and_has_one_judged_for_it(
+    known: Commitments, clock: Clock
+) -> None:
+    for number in (1, 2, 3):
+        asked(known, replace(REQUEST, transaction_uid=f"1.9.{number}"))
+    asked(known, peer="mr")
+
+    def judged() -> int:
+        due = known.to_judge(10)
+        for commitment in due:
+            known.judged(commitment.id, {number: COMMITTED for number, _, _ in commitment.references}, UNTIL)
+        return len(due)
+
+    assert judged() == 4
+    (report, other) = known.claim_reports("d", clock.now, 60, 8)
+    assert known.claim_reports("d", clock.now, 60, 8) == [], "one after the other"
+    known.told(other.id, "d")
+    known.told(report.id, "d", "unreachable", clock.now + 900, off=True)
+    clock.now += 899
+    assert (known.claim_reports("d", clock.now, 60, 8), judged()) == ([], 0)
+    clock.now += 1
+    for _ in range(3):
+        assert known.claim_reports("d", clock.now, 60, 8) == []
+    assert judged() == 1
+    (report,) = known.claim_reports("d", clock.now, 60, 8)
+    assert report.transaction_uid == "1.9.1"
+    known.told(report.id, "d")
+    for number in (2, 3):
+        while not (found := known.claim_reports("d", clock.now, 60, 8)):
+            judged()
+        assert [one.transaction_uid for one in found] == [f"1.9.{number}"]
+        known.told(found[0].id, "d")
+
+
 def test_no_more_are_claimed_than_can_be_told(known: Commitments, clock: Clock) -> None:
     for peer in ("ct", "mr", "us"):
         asked(known, peer=peer)

@@ -196,7 +196,7 @@ class Answering:
         return self._where(copy.destination, copy.member if there else "").keeping
 
     def _tell(self, commitment: Commitment) -> None:
-        failure, due_at = "", None
+        failure, due_at, off = "", None, False
         try:
             status = self._talk.tell(commitment)
             if status is None:
@@ -204,7 +204,7 @@ class Answering:
             elif status and status & 0xF000 != 0xB000:
                 failure = f"it answered {status:04X}"
         except (NotAssociated, Lost) as error:
-            failure = f"{error.status}: {error}"
+            failure, off = f"{error.status}: {error}", isinstance(error, NotAssociated)
             status = 0
         except Exception as error:  # whatever it is, the lease must end
             log.exception("storage commitment not told", peer=commitment.peer)
@@ -212,7 +212,7 @@ class Answering:
         if failure and status is not None and time.time() < commitment.at + TELL_DAYS * 86400:
             due_at = time.time() + Backoff().delay_s(commitment.tries + 1, random.random())  # noqa: S311 - jitter
         try:
-            self._known.told(commitment.id, self._owner, failure, due_at)
+            self._known.told(commitment.id, self._owner, failure, due_at, off=off)
         except Exception:  # the lease runs out, and it is told again
             log.exception("storage commitment told, but not recorded", peer=commitment.peer)
         if failure and not commitment.tries:

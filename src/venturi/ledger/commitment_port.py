@@ -120,10 +120,18 @@ class Commitments(Protocol):
     ) -> list[Commitment]:
         """Answered requests that are due and were answered before then, one a peer and AE title."""
 
-    def told(self, commitment: int, owner: str, failure: str = "", due_at: float | None = None) -> None:
+    def told(
+        self,
+        commitment: int,
+        owner: str,
+        failure: str = "",
+        due_at: float | None = None,
+        *,
+        off: bool = False,
+    ) -> None:
         """Record, for who has claimed it, that a peer has been told; or why not, and when to try again.
 
-        None: when the peer is here.
+        None: when the peer is here. ``off``: nobody is there, so that its other requests have time until then, too.
         """
 
     def uncommitted(self, destination: str, limit: int) -> list[Uncommitted]:

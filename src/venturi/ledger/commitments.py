@@ -156,19 +156,40 @@ class SqlCommitments:
         self, owner: str, answered_before: float, lease_s: float, limit: int
     ) -> list[Commitment]:
         """Claim what peers are to be told; see the port."""
-        due = sa.and_(
-            _answered,
-            commitments.c.due_at <= self._clock(),
-            commitments.c.answered_at <= answered_before,
-        )
+        due = sa.and_(_answered, commitments.c.due_at <= self._clock())
         oldest = (
             sa.select(sa.func.min(commitments.c.id))
-            .where(due, self._free())
+            .where(due, self._free(), *self._no_other())
             .group_by(commitments.c.peer, commitments.c.calling_ae)
         )
-        return self._claim(sa.and_(due, commitments.c.id.in_(oldest)), owner, lease_s, limit)
+        settled = commitments.c.answered_at <= answered_before
+        return self._claim(sa.and_(due, settled, commitments.c.id.in_(oldest)), owner, lease_s, limit)
 
-    def told(self, commitment: int, owner: str, failure: str = "", due_at: float | None = None) -> None:
+    def _no_other(self) -> list[sa.ColumnElement[bool]]:
+        """That no other request of the same AE is being told, or judged anew to be told: one after the other.
+
+        Who is off would have everything judged for each call, for nothing.
+        """
+        other = commitments.alias("another")
+        same = (
+            other.c.peer == commitments.c.peer,
+            other.c.calling_ae == commitments.c.calling_ae,
+            other.c.id != commitments.c.id,
+            other.c.destination == "",
+        )
+        told = (other.c.lease_owner.is_not(None), other.c.lease_until > self._clock())
+        anew = (other.c.state == inline("open"), other.c.tries > 0, other.c.due_at <= self._clock())
+        return [~sa.exists().where(*same, *each).correlate(commitments) for each in (told, anew)]
+
+    def told(
+        self,
+        commitment: int,
+        owner: str,
+        failure: str = "",
+        due_at: float | None = None,
+        *,
+        off: bool = False,
+    ) -> None:
         """Record whether a peer has been told; see the port."""
         done = {"state": "reported", "detail": ""} if not failure else {"detail": failure, "due_at": due_at}
         with self._database.write() as connection:
@@ -177,6 +198,15 @@ class SqlCommitments:
                 .where(commitments.c.id == commitment, commitments.c.lease_owner == owner)
                 .values(**done, tries=commitments.c.tries + 1, lease_owner=None, lease_until=0.0)
             )
+            if off and due_at is not None:
+                this = commitments.alias("this")
+                same = (this.c.peer == commitments.c.peer, this.c.calling_ae == commitments.c.calling_ae)
+                theirs = sa.exists().where(this.c.id == commitment, *same).correlate(commitments)
+                connection.execute(
+                    commitments.update()
+                    .where(_answered, self._free(), commitments.c.due_at < due_at, theirs)
+                    .values(due_at=due_at)
+                )
 
     def _reopen(self, connection: sa.Connection, which: sa.ColumnElement[bool], due_at: float) -> None:
         """Have what was answered judged anew: what was committed may not be any more. Failures stay."""
