@@ -287,6 +287,15 @@ def test_who_is_off_is_called_for_one_request_and_has_one_judged_for_it(
         known.told(found[0].id, "d")
 
 
+def test_who_judged_more_slowly_than_another_changes_nothing(known: Commitments, clock: Clock) -> None:
+    asked(known)
+    (slow,) = known.to_judge(10)
+    answered(known, COMMITTED, 0x0110)
+    assert not known.judged(slow.id, {number: COMMITTED for number, _, _ in slow.references}, UNTIL)
+    (report,) = known.claim_reports("d", clock.now, 60, 8)
+    assert [reason for _, reason in report.result.failed] == [0x0110]
+
+
 def test_no_more_are_claimed_than_can_be_told(known: Commitments, clock: Clock) -> None:
     for peer in ("ct", "mr", "us"):
         asked(known, peer=peer)
@@ -498,7 +507,7 @@ def test_who_is_asked_is_what_the_configuration_says(
     """Of what was delivered before, too, if its bytes are here still."""
     sent(ledger, instance(1), "pacs", commit_due_at=None)
     sent(ledger, instance(2), "viewer")
-    known.want(["pacs"])
+    assert known.want(["pacs"]) == 1, "who is asked no more"
     assert (known.next_uncommitted("pacs"), known.next_uncommitted("viewer")) == (clock.now, None)
     known.want([])
     assert known.next_uncommitted("pacs") is None

@@ -44,7 +44,7 @@ class Asking:
         self._name, self._known = name, ledger.commitments
         self._where, self._talk, self._within_s = where, talk, within_s
         self._stop = threading.Event()
-        self._failures, self._at_once = 0, AT_ONCE
+        self._failures, self._at_once, self._absent = 0, AT_ONCE, False
         self._thread = threading.Thread(target=self._run, name=f"commitment of {name}", daemon=True)
 
     def start(self) -> None:
@@ -92,7 +92,10 @@ class Asking:
 
     def _look(self, where: Where, wanted: Sequence[Uncommitted]) -> None:
         """Read files again. What was replaced on purpose stays delivered; what can't be read keeps no other waiting."""
-        if where.absent():
+        absent, self._absent = self._absent, where.absent()
+        if self._absent:
+            if not absent:
+                log.error("a folder is not there: what it got can't be read again", destination=self._name)
             self._known.put_off([one.copy.delivery for one in wanted], time.time() + ABSENT_S)
             return
         looked_at, ended = time.time(), dict[int, str]()

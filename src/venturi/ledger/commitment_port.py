@@ -167,8 +167,11 @@ class Commitments(Protocol):
     def put_off(self, numbers: Sequence[int], due_at: float | None) -> None:
         """Nothing can be found out about these now: not before then, or (None) never."""
 
-    def want(self, destinations: Sequence[str]) -> None:
-        """From now on just these are asked: also about what they got before, if it is here; others no longer."""
+    def want(self, destinations: Sequence[str]) -> int:
+        """From now on just these are asked: also about what they got before, if it is here; others no longer.
+
+        How many deliveries to others waited for an answer, and wait for none now.
+        """
 
     def one(self, commitment: int) -> Commitment | None:
         """A request by its number, whole."""

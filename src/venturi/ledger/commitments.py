@@ -122,8 +122,11 @@ class SqlCommitments:
         ]
 
     def judged(self, commitment: int, reasons: Mapping[int, int], due_at: float) -> bool:
-        """Record Failure Reasons; see the port."""
+        """Record Failure Reasons; see the port. Whoever was slower than another one says nothing any more."""
+        still = sa.select(commitments.c.id).where(commitments.c.id == commitment, _open).with_for_update()
         with self._database.write() as connection:
+            if connection.execute(still).first() is None:
+                return False
             if reasons:
                 connection.execute(
                     commitment_items.update()
@@ -369,7 +372,7 @@ class SqlCommitments:
                 deliveries.update().where(_due, deliveries.c.id.in_(numbers)).values(commit_due_at=due_at)
             )
 
-    def want(self, destinations: Sequence[str]) -> None:
+    def want(self, destinations: Sequence[str]) -> int:
         """Say who is asked; see the port."""
         here = sa.select(instances.c.id).where(instances.c.state == inline("decided"))
         older = sa.and_(
@@ -381,7 +384,7 @@ class SqlCommitments:
         others = sa.and_(_due, deliveries.c.destination.not_in(destinations))
         with self._database.write() as connection:
             connection.execute(deliveries.update().where(older).values(commit_due_at=self._clock()))
-            connection.execute(deliveries.update().where(others).values(commit_due_at=None))
+            return connection.execute(deliveries.update().where(others).values(commit_due_at=None)).rowcount
 
     def one(self, commitment: int) -> Commitment | None:
         """Find a request; see the port."""
