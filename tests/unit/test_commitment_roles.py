@@ -260,9 +260,30 @@ def test_one_instance_that_a_peer_can_not_bear_keeps_no_other_waiting(ledger: Sq
     talk: Any = SimpleNamespace(ask=ask)
     asking = Asking("pacs", ledger, lambda *_: Where(Keeping.BY_PEER, peer="pacs"), talk, 3600)
     for _ in range(20):
+        asking._until.clear()  # time passes
         asking._once()
     rows = ledger.deliveries(Filter(ids=tuple(numbers)))
     assert [row.id for row in rows if row.state == "delivered"] == [numbers[4]]
+
+
+def test_a_member_that_is_off_keeps_no_other_waiting(ledger: SqlLedger) -> None:
+    for number in range(3, 13):
+        sent(ledger, instance(number), "both", commit_due_at=1.0, member="off" if number < 12 else "there")
+    asked: list[str] = []
+
+    def ask(_destination: str, member: str, request: CommitmentRequest, take: Callable[..., int]) -> int:
+        asked.append(member)
+        if member == "off":
+            raise NotAssociated("unreachable", "nobody is there")
+        return take(CommitmentResult(request.transaction_uid, request.references))
+
+    talk: Any = SimpleNamespace(ask=ask)
+    asking = Asking("both", ledger, lambda _, member: Where(Keeping.BY_PEER, peer=member), talk, 3600)
+    asking._at_once = 3
+    waits = [asking._once() for _ in range(3)]
+    assert asked == ["off", "there"]
+    assert waits[:2] == [0, 0]
+    assert waits[2] > 0, "until it is called again"
 
 
 # --- files ---
@@ -285,7 +306,7 @@ class Due:
         self.off: dict[int, float | None] = {}
         self.ended: dict[int, str] = {}
 
-    def uncommitted(self, destination: str, limit: int) -> list[Uncommitted]:
+    def uncommitted(self, destination: str, limit: int, off: Sequence[str]) -> list[Uncommitted]:
         return list(self.left.values())[:limit]
 
     def verified(self, ended: Mapping[int, str], looked_at: float, retry_at: float) -> None:

@@ -44,7 +44,10 @@ class Asking:
         self._name, self._known = name, ledger.commitments
         self._where, self._talk, self._within_s = where, talk, within_s
         self._stop = threading.Event()
-        self._failures, self._at_once, self._absent = 0, AT_ONCE, False
+        self._at_once, self._absent = AT_ONCE, False
+        self._failures: dict[str, int] = {}
+        """How often each member did not take a request, the last times; and until when (monotonic) it is left alone."""
+        self._until: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name=f"commitment of {name}", daemon=True)
 
     def start(self) -> None:
@@ -70,7 +73,11 @@ class Asking:
 
     def _once(self) -> float:
         """Ask about what is due; how long to wait then, seconds."""
-        due = self._known.uncommitted(self._name, self._at_once)
+        now = time.monotonic()
+        off = {member: until - now for member, until in self._until.items() if until > now}
+        due = self._known.uncommitted(self._name, self._at_once, sorted(off))
+        if not due and off:
+            return min(IDLE_S, max(LOOK_S, min(off.values())))
         if not due:
             at = self._known.next_uncommitted(self._name)
             return LOOK_S if at is None else min(IDLE_S, max(LOOK_S, at - time.time()))
@@ -86,8 +93,6 @@ class Asking:
                     self._look(where, wanted)
                 case Keeping.BY_PEER:
                     self._ask(where.peer, member, wanted)
-        if self._failures:
-            return min(900.0, Backoff().delay_s(self._failures, random.random()))  # noqa: S311 - jitter
         return 0.0
 
     def _look(self, where: Where, wanted: Sequence[Uncommitted]) -> None:
@@ -135,11 +140,12 @@ class Asking:
         except (NotAssociated, Lost) as error:
             why = f"{error.status}: {error}"
         if not why:
-            self._failures, self._at_once = 0, min(AT_ONCE, 2 * self._at_once)
+            self._failures.pop(member, None)
+            self._at_once = min(AT_ONCE, 2 * self._at_once)
             return
-        self._failures += 1
+        times = self._failures[member] = self._failures.get(member, 0) + 1
+        self._until[member] = time.monotonic() + Backoff().delay_s(times, random.random())  # noqa: S311 - jitter
         self._known.refused(number, why, again_at)
-        if self._failures == 1:
-            log.error(
-                "destination does not take requests for storage commitment", destination=self._name, why=why
-            )
+        if times == 1:
+            words = "destination does not take requests for storage commitment"
+            log.error(words, destination=self._name, member=member, why=why)

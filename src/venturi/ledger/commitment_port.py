@@ -134,8 +134,11 @@ class Commitments(Protocol):
         None: when the peer is here. ``off``: nobody is there, so that its other requests have time until then, too.
         """
 
-    def uncommitted(self, destination: str, limit: int) -> list[Uncommitted]:
-        """Delivered there, due to be asked about, and not asked about at this moment; oldest first."""
+    def uncommitted(self, destination: str, limit: int, off: Sequence[str] = ()) -> list[Uncommitted]:
+        """Delivered there, due to be asked about, and not asked about at this moment; oldest first.
+
+        Not what those members of a group have that are ``off``.
+        """
 
     def next_uncommitted(self, destination: str) -> float | None:
         """When the next of them is due, or None."""

@@ -265,7 +265,7 @@ class SqlCommitments:
 
     # --- asked by us -------------------------------------------------------------------------------------------------
 
-    def uncommitted(self, destination: str, limit: int) -> list[Uncommitted]:
+    def uncommitted(self, destination: str, limit: int, off: Sequence[str] = ()) -> list[Uncommitted]:
         """Find what is to be asked about; see the port."""
         query = (
             sa.select(*COPY_COLUMNS)
@@ -274,6 +274,7 @@ class SqlCommitments:
                 _due,
                 deliveries.c.destination == destination,
                 deliveries.c.commit_due_at <= self._clock(),
+                *((deliveries.c.member.not_in(off),) if off else ()),
             )
             .order_by(deliveries.c.commit_due_at, deliveries.c.id)
             .limit(limit)
