@@ -244,10 +244,11 @@ def test_what_is_asked_again_while_it_is_told_is_told_again(known: Commitments, 
     asked(known)
     answered(known, COMMITTED, 0x0112)
     (report,) = known.claim_reports("d", clock.now, 60, 8)
-    assert asked(known)
+    assert known.requested(REQUEST, "ct", "CT1", "VENTURI", UNTIL + 3600)
     known.told(report.id, "d")
     (commitment,) = known.to_judge(10)
     assert [reason for _, _, reason in commitment.references] == [None, None], "nor does what failed stay so"
+    assert commitment.until == UNTIL, "but who asks again and again is answered"
     answered(known, COMMITTED, COMMITTED)
     (report,) = known.claim_reports("d", clock.now, 60, 8)
     assert not report.result.failed

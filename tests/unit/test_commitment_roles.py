@@ -1,6 +1,7 @@
 """Judging and looking: what one request, one file or one folder does to the others, and when a yes is said."""
 
 import errno
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -340,6 +341,11 @@ def test_a_file_that_can_not_be_read_keeps_no_other_waiting(
     assert known.ended == {1: "", 2: "", 3: "", 4: ""}
     assert list(known.off) == [0]
     assert known.off[0] is not None
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.dcm")
+    assert Where(Keeping.AS_FILE, tmp_path).look("a.dcm", LOSSLESS) is None
 
 
 def test_what_was_replaced_by_other_bytes_of_its_uid_stays_and_is_asked_no_more(

@@ -79,7 +79,7 @@ class SqlCommitments:
             for known in whole(connection, same, 1):
                 if {each for _, each, _ in known.references} != set(request.references):
                     return False
-                self._ask_again(connection, known.id, now + SETTLE_S, until)
+                self._ask_again(connection, known.id, now + SETTLE_S)
                 return True
             theirs = sa.and_(
                 commitments.c.peer == peer,
@@ -225,15 +225,15 @@ class SqlCommitments:
             .values(state="open", due_at=due_at, answered_at=None)
         )
 
-    def _ask_again(self, connection: sa.Connection, number: int, due_at: float, until: float) -> None:
+    def _ask_again(self, connection: sa.Connection, number: int, due_at: float) -> None:
         """Judge a request anew, whole: its peer may have sent what failed.
 
         Whoever tells of it at this moment answers the first asking, and its lease is over: this one is told, too.
+        What is not certain by the first one's time fails still: who asks again and again is to hear that.
         """
         connection.execute(
             commitment_items.update().where(commitment_items.c.commitment_id == number).values(reason=None)
         )
-        connection.execute(commitments.update().where(commitments.c.id == number).values(until=until))
         free = {"lease_owner": None, "lease_until": 0.0}
         connection.execute(
             commitments.update()
