@@ -60,7 +60,12 @@ class DeliverRole:
 
     def start(self, stop: threading.Event) -> None:
         """Begin; the house is kept until ``stop`` is set."""
-        self._ledger.commitments.want([name for name in self._config.destinations if self._commits(name, "")])
+        wanted = [name for name in self._config.destinations if self._commits(name, "")]
+        if given_up := self._ledger.commitments.want(wanted):
+            log.warning(
+                "nobody is asked any more whether it stores for good: the configuration has no such destinations",
+                deliveries=given_up,
+            )
         for part in self._parts:
             part.start()
         threading.Thread(target=self._keep_house, args=(stop,), name="janitor", daemon=True).start()

@@ -78,20 +78,20 @@ def test_what_is_asked_is_judged_bit_by_bit_and_told_once(known: Commitments, cl
 
     assert not known.judged(commitment.id, {first: COMMITTED}, clock.now + 10)
     assert known.to_judge(10) == []
-    assert known.claim_reports("d", clock.now, 60) == []
+    assert known.claim_reports("d", clock.now, 60, 8) == []
     clock.now += 10
     (again,) = known.to_judge(10)
     assert [reason for _, _, reason in again.references] == [COMMITTED, None]
     assert known.judged(commitment.id, {second: 0x0112}, clock.now)
 
-    (report,) = known.claim_reports("d", clock.now, 60)
+    (report,) = known.claim_reports("d", clock.now, 60, 8)
     assert report.result == CommitmentResult(
         "1.9.1", (REQUEST.references[0],), ((REQUEST.references[1], 0x0112),)
     )
-    assert known.claim_reports("e", clock.now, 60) == [], "somebody has it"
+    assert known.claim_reports("e", clock.now, 60, 8) == [], "somebody has it"
     known.told(commitment.id, "d")
     clock.now += 3600
-    assert known.claim_reports("d", clock.now, 60) == []
+    assert known.claim_reports("d", clock.now, 60, 8) == []
     assert [one.state for one in known.recent(10)] == ["reported"]
     assert known.one(commitment.id) == known.recent(1)[0]
     assert known.one(commitment.id + 1) is None
@@ -101,7 +101,7 @@ def test_who_is_here_is_told_first_and_only_its_own(known: Commitments, clock: C
     asked(known)
     assert known.claim_report("ct", "CT1", "r", 60) is None, "it is not judged"
     answered(known, COMMITTED, COMMITTED)
-    assert known.claim_reports("d", clock.now - 1, 60) == [], "it is left to who is here for a moment"
+    assert known.claim_reports("d", clock.now - 1, 60, 8) == [], "it is left to who is here for a moment"
     assert known.claim_report("mr", "CT1", "r", 60) is None
     assert known.claim_report("ct", "CT2", "r", 60) is None
     found = known.claim_report("ct", "CT1", "r", 60)
@@ -112,15 +112,15 @@ def test_who_is_here_is_told_first_and_only_its_own(known: Commitments, clock: C
 def test_who_could_not_be_told_is_told_later_or_when_it_is_here(known: Commitments, clock: Clock) -> None:
     asked(known)
     answered(known, COMMITTED, COMMITTED)
-    (report,) = known.claim_reports("d", clock.now, 60)
+    (report,) = known.claim_reports("d", clock.now, 60, 8)
     known.told(report.id, "somebody else", "never", None)
     known.told(report.id, "d", "unreachable", clock.now + 30)
-    assert known.claim_reports("d", clock.now, 60) == []
+    assert known.claim_reports("d", clock.now, 60, 8) == []
     clock.now += 30
-    (report,) = known.claim_reports("d", clock.now, 60)
+    (report,) = known.claim_reports("d", clock.now, 60, 8)
     assert (report.tries, report.detail) == (1, "unreachable")
     known.told(report.id, "d", "it has no host", None)
-    assert known.claim_reports("d", clock.now, 60) == []
+    assert known.claim_reports("d", clock.now, 60, 8) == []
     assert known.claim_report("ct", "CT1", "r", 60) is not None
 
 
@@ -129,14 +129,14 @@ def test_a_lease_of_who_died_runs_out_or_is_released(
 ) -> None:
     asked(known)
     answered(known, COMMITTED, COMMITTED)
-    assert known.claim_reports("host/deliver/7/", clock.now, 60)
+    assert known.claim_reports("host/deliver/7/", clock.now, 60, 8)
     assert "host/deliver/7/" in ledger.owners()
     ledger.release("host/deliver/7")
-    assert known.claim_reports("host/deliver/8/", clock.now, 60)
+    assert known.claim_reports("host/deliver/8/", clock.now, 60, 8)
     clock.now += 20
-    assert known.claim_reports("host/deliver/9/", clock.now, 60) == [], "it lives"
+    assert known.claim_reports("host/deliver/9/", clock.now, 60, 8) == [], "it lives"
     clock.now += 41
-    assert known.claim_reports("host/deliver/9/", clock.now, 60) == [], "and what it had is judged anew"
+    assert known.claim_reports("host/deliver/9/", clock.now, 60, 8) == [], "and what it had is judged anew"
     assert len(known.to_judge(10)) == 1
 
 
@@ -154,7 +154,7 @@ def test_one_peer_is_told_one_thing_at_a_time(known: Commitments, clock: Clock) 
         asked(known, replace(REQUEST, transaction_uid=f"1.9.{number}"), peer=("ct", "ct", "mr")[number])
     for commitment in known.to_judge(10):
         known.judged(commitment.id, {number: COMMITTED for number, _, _ in commitment.references}, UNTIL)
-    assert sorted(one.peer for one in known.claim_reports("d", clock.now, 60)) == ["ct", "mr"]
+    assert sorted(one.peer for one in known.claim_reports("d", clock.now, 60, 8)) == ["ct", "mr"]
 
 
 def test_what_is_kept_of_an_instance_is_all_its_receipts_with_their_copies(
@@ -203,11 +203,11 @@ def test_what_was_certain_a_while_ago_is_judged_anew_before_it_is_told(
     asked(known)
     answered(known, COMMITTED, 0x0112)
     clock.now += commitments.FRESH_S + 1
-    assert known.claim_reports("d", clock.now, 60) == []
+    assert known.claim_reports("d", clock.now, 60, 8) == []
     (commitment,) = known.to_judge(10)
     assert [reason for _, _, reason in commitment.references] == [None, 0x0112]
     known.judged(commitment.id, {commitment.references[0][0]: 0x0110}, UNTIL)
-    (report,) = known.claim_reports("d", clock.now, 60)
+    (report,) = known.claim_reports("d", clock.now, 60, 8)
     assert [reason for _, reason in report.result.failed] == [0x0110, 0x0112]
     known.told(report.id, "d", "it has no host", None)
     clock.now += commitments.FRESH_S + 1
@@ -223,6 +223,103 @@ def test_what_is_asked_again_before_it_was_told_is_judged_anew(ledger: Ledger, k
     assert asked(known)
     assert known.claim_report("ct", "CT1", "r", 60) is None
     assert [reason for _, _, reason in known.to_judge(10)[0].references] == [None, None]
+
+
+def test_the_second_that_was_certain_a_while_ago_is_not_told_as_it_was(
+    known: Commitments, clock: Clock
+) -> None:
+    """A modality that was off over the weekend has asked twice."""
+    for number in (1, 2):
+        asked(known, replace(REQUEST, transaction_uid=f"1.9.{number}"))
+    for commitment in known.to_judge(10):
+        known.judged(commitment.id, {number: COMMITTED for number, _, _ in commitment.references}, UNTIL)
+    clock.now += 2 * 86400
+    assert known.claim_reports("d", clock.now, 60, 8) == []
+    assert known.claim_reports("d", clock.now, 60, 8) == []
+    assert len(known.to_judge(10)) == 2
+
+
+def test_what_is_asked_again_while_it_is_told_is_told_again(known: Commitments, clock: Clock) -> None:
+    """The peer has heard, sent what failed, and asked again, before it was recorded that it has heard."""
+    asked(known)
+    answered(known, COMMITTED, 0x0112)
+    (report,) = known.claim_reports("d", clock.now, 60, 8)
+    assert known.requested(REQUEST, "ct", "CT1", "VENTURI", UNTIL + 3600)
+    known.told(report.id, "d")
+    (commitment,) = known.to_judge(10)
+    assert [reason for _, _, reason in commitment.references] == [None, None], "nor does what failed stay so"
+    assert commitment.until == UNTIL, "but who asks again and again is answered"
+    answered(known, COMMITTED, COMMITTED)
+    (report,) = known.claim_reports("d", clock.now, 60, 8)
+    assert not report.result.failed
+
+
+def test_who_is_off_is_called_for_one_request_and_has_one_judged_for_it(
+    known: Commitments, clock: Clock
+) -> None:
+    for number in (1, 2, 3):
+        asked(known, replace(REQUEST, transaction_uid=f"1.9.{number}"))
+    asked(known, peer="mr")
+
+    def judged() -> int:
+        due = known.to_judge(10)
+        for commitment in due:
+            known.judged(commitment.id, {number: COMMITTED for number, _, _ in commitment.references}, UNTIL)
+        return len(due)
+
+    assert judged() == 4
+    (report, other) = known.claim_reports("d", clock.now, 60, 8)
+    assert known.claim_reports("d", clock.now, 60, 8) == [], "one after the other"
+    known.told(other.id, "d")
+    known.told(report.id, "d", "unreachable", clock.now + 900, off=True)
+    clock.now += 899
+    assert (known.claim_reports("d", clock.now, 60, 8), judged()) == ([], 0)
+    clock.now += 1
+    for _ in range(3):
+        assert known.claim_reports("d", clock.now, 60, 8) == []
+    assert judged() == 1
+    (report,) = known.claim_reports("d", clock.now, 60, 8)
+    assert report.transaction_uid == "1.9.1"
+    known.told(report.id, "d")
+    for number in (2, 3):
+        while not (found := known.claim_reports("d", clock.now, 60, 8)):
+            judged()
+        assert [one.transaction_uid for one in found] == [f"1.9.{number}"]
+        known.told(found[0].id, "d")
+
+
+def test_who_judged_more_slowly_than_another_changes_nothing(known: Commitments, clock: Clock) -> None:
+    asked(known)
+    (slow,) = known.to_judge(10)
+    answered(known, COMMITTED, 0x0110)
+    assert not known.judged(slow.id, {number: COMMITTED for number, _, _ in slow.references}, UNTIL)
+    (report,) = known.claim_reports("d", clock.now, 60, 8)
+    assert [reason for _, reason in report.result.failed] == [0x0110]
+
+
+def test_no_more_are_claimed_than_can_be_told(known: Commitments, clock: Clock) -> None:
+    for peer in ("ct", "mr", "us"):
+        asked(known, peer=peer)
+    for commitment in known.to_judge(10):
+        known.judged(commitment.id, {number: COMMITTED for number, _, _ in commitment.references}, UNTIL)
+    assert [one.peer for one in known.claim_reports("d", clock.now, 60, 2)] == ["ct", "mr"]
+    assert [one.peer for one in known.claim_reports("d", clock.now, 60, 2)] == ["us"]
+
+
+@pytest.mark.parametrize("ahead", [3000.0, 20 * 86400.0])
+def test_a_clock_that_was_ahead_makes_no_yes_fresh_and_puts_no_request_off(
+    ledger: Ledger, known: Commitments, clock: Clock, ahead: float
+) -> None:
+    clock.now += ahead
+    asked(known)
+    asked(known, peer="mr")
+    one, _ = known.to_judge(10)
+    known.judged(one.id, {number: COMMITTED for number, _, _ in one.references}, UNTIL)
+    clock.now -= ahead
+    ledger.rewind()
+    clock.now += min(ahead, 3600.0)
+    assert known.claim_report("ct", "CT1", "r", 60) is None
+    assert {commitment.peer for commitment in known.to_judge(10)} == {"ct", "mr"}
 
 
 def test_a_clock_that_was_wrong_puts_nothing_off_for_years(
@@ -375,7 +472,7 @@ def test_looking_for_work_reads_no_history(ledger: SqlLedger, known: Commitments
     )
     known.to_judge(10)
     known.claim_report("ct", "CT1", "r", 60)
-    known.claim_reports("d", DEFAULT_NOW, 60)
+    known.claim_reports("d", DEFAULT_NOW, 60, 8)
     known.uncommitted("pacs", 10)
     known.next_uncommitted("pacs")
     asked(known, replace(REQUEST, transaction_uid="1.9.2"))
@@ -411,7 +508,7 @@ def test_who_is_asked_is_what_the_configuration_says(
     """Of what was delivered before, too, if its bytes are here still."""
     sent(ledger, instance(1), "pacs", commit_due_at=None)
     sent(ledger, instance(2), "viewer")
-    known.want(["pacs"])
+    assert known.want(["pacs"]) == 1, "who is asked no more"
     assert (known.next_uncommitted("pacs"), known.next_uncommitted("viewer")) == (clock.now, None)
     known.want([])
     assert known.next_uncommitted("pacs") is None
@@ -485,6 +582,28 @@ def test_so_is_what_the_peer_says_it_does_not_have(ledger: Ledger, known: Commit
     assert job.outcome == LOST
 
 
+@pytest.mark.parametrize("arrives", [True, False])
+def test_what_is_on_its_way_when_its_rendition_is_made_again_is_what_is_sent(
+    ledger: Ledger, known: Commitments, clock: Clock, arrives: bool
+) -> None:
+    decided(ledger, instance(1), "telerad", "other", outcome=COPY)
+    (first,) = ledger.claim_deliveries("telerad", "d", 10, 60)
+    (second,) = ledger.claim_deliveries("other", "e", 10, 60)
+    ledger.record([ended(second, State.HELD, status="A900")], "e")
+    ledger.act(Verb.REDECIDE, Filter(ids=(second.id,)), "somebody")
+    ledger.claim_instances("w", 10, 60)
+    ledger.judge(judgement(instance(1), "telerad", "other", outcome=LOST), "w")
+    ledger.record([ended(first, State.DELIVERED if arrives else State.PENDING, status="")], "d")
+    if arrives:
+        (copy,) = (
+            one for one in known.kept(["1.2.3.1"])["1.2.3.1"][0].copies if one.destination == "telerad"
+        )
+        assert (copy.outcome, copy.lossless) == (COPY, False)
+    else:
+        (again,) = ledger.claim_deliveries("telerad", "d", 10, 60)
+        assert again.outcome == LOST, "the file of the lossy one is no more"
+
+
 def test_a_rendition_that_is_made_again_the_same_is_one_row(ledger: Ledger) -> None:
     decided(ledger, instance(1), "telerad", "other", outcome=COPY)
     (first,) = ledger.claim_deliveries("telerad", "d", 10, 60)
@@ -508,7 +627,7 @@ def test_what_is_on_its_way_is_recorded_as_it_was_claimed(
     assert ledger.judge(judgement(instance(1), "telerad", "other", outcome=LOST), "w")
     ledger.record([ended(first, State.DELIVERED)], "d")
     known.verified({first.id: ""}, LATER, 0)
-    copies = {copy.destination: copy for copy in known.kept("1.2.3.1")[0].copies}
+    copies = {copy.destination: copy for copy in known.kept(["1.2.3.1"])["1.2.3.1"][0].copies}
     assert (copies["telerad"].outcome, copies["telerad"].lossless) == (COPY, False)
     (job,) = ledger.claim_deliveries("other", "d", 10, 60)
     ledger.record([ended(job, State.DELIVERED)], "d")
@@ -590,6 +709,43 @@ def test_other_bytes_that_come_later_keep_the_first_ones(
     assert [found for found, _ in ledger.removable(clock.now, 10, committed=True)] == [instance(2)]
 
 
+def test_a_lossy_copy_under_the_same_uid_keeps_the_original(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    """A peer that got both commits itself to one UID."""
+    assert COPY.lossy is not None
+    ledger.add([instance(1)])
+    ledger.claim_instances("w", 10, 60)
+    small = replace(COPY, lossy=replace(COPY.lossy, sop_instance_uid="1.2.3.1"))
+    whole, other = judgement(instance(1), "pacs"), judgement(instance(1), "small", outcome=small)
+    decisions, outcomes = whole.decisions + other.decisions, whole.outcomes + other.outcomes
+    ledger.judge(replace(whole, decisions=decisions, outcomes=outcomes), "w")
+    (job,) = ledger.claim_deliveries("pacs", "d", 10, 60)
+    ledger.record([ended(job, State.DELIVERED, commit_due_at=DEFAULT_NOW)], "d")
+    (lossy,) = ledger.claim_deliveries("small", "d", 10, 60)
+    ledger.record([ended(lossy, State.DELIVERED)], "d")
+    known.asked(CommitmentRequest("1.9.1", REQUEST.references[:1]), "pacs", "peer", [job.id], UNTIL)
+    known.reported(CommitmentResult("1.9.1", REQUEST.references[:1]), "peer", 0)
+    assert state(ledger, job.id) is State.COMMITTED
+    clock.now += 100
+    assert ledger.removable(clock.now, 10, committed=True) == []
+    assert len(ledger.removable(clock.now, 10)) == 1
+
+
+def test_a_file_that_was_replaced_after_it_was_read_again_keeps_the_original(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    first = sent(ledger, instance(1, uid="1.9"), "archive", place="a/b.dcm")
+    known.verified({first: ""}, LATER, 0)
+    aside = sent(ledger, instance(2, uid="1.9"), "archive", place="a/b.2.dcm")
+    known.verified({aside: ""}, LATER, 0)
+    later = sent(ledger, instance(3, uid="1.9"), "archive", place="a/b.dcm")
+    known.verified({later: ""}, LATER, 0)
+    clock.now += 100
+    gone = [found for found, _ in ledger.removable(clock.now, 10, committed=True)]
+    assert gone == [instance(2, uid="1.9"), instance(3, uid="1.9")]
+
+
 def test_bytes_stay_while_an_answer_is_awaited(ledger: Ledger, known: Commitments, clock: Clock) -> None:
     delivery = sent(ledger, instance(1))
     clock.now += 100
@@ -659,7 +815,7 @@ def test_old_requests_are_forgotten_with_the_history(
     assert len(known.recent(10)) == 1
     answered(known, COMMITTED, COMMITTED)
     ledger.prune(clock.now + 1, 10)
-    (report,) = known.claim_reports("d", clock.now, 60)
+    (report,) = known.claim_reports("d", clock.now, 60, 8)
     known.told(report.id, "d")
     ledger.prune(clock.now - 1, 10)
     assert len(known.recent(10)) == 1

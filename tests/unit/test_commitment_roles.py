@@ -1,8 +1,9 @@
 """Judging and looking: what one request, one file or one folder does to the others, and when a yes is said."""
 
 import errno
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,16 +11,21 @@ from typing import Any
 
 import pytest
 
+from conformance.test_ledger import instance
+from conformance.test_ledger_commitments import sent
 from unit.test_promise import CT, FOLDER, LOSSLESS, copy, kept
 from venturi.config.schema import Config
-from venturi.deliver import reread
+from venturi.deliver import commitment_scp, reread
 from venturi.deliver.commitment_scp import Answering
 from venturi.deliver.commitment_scu import Asking
+from venturi.deliver.dicom_scu import NotAssociated
 from venturi.deliver.promise import Keeping
 from venturi.deliver.reread import Where
 from venturi.deliver_role import Places
-from venturi.ledger.port import Commitment, Kept, Uncommitted
-from venturi.model import Outcome, Reference
+from venturi.ledger import commitments
+from venturi.ledger.port import Commitment, Copy, Filter, Kept, Uncommitted
+from venturi.ledger.sql import SqlLedger, open_ledger
+from venturi.model import CommitmentRequest, CommitmentResult, Outcome, Reference
 
 FIRST, SECOND = Reference(CT, "1.1"), Reference(CT, "1.2")
 
@@ -34,9 +40,12 @@ class Known:
     """A ledger with some requests."""
 
     def __init__(self, *requests: Commitment, kept: Callable[[str], Sequence[Kept]]) -> None:
-        self.requests, self.kept = list(requests), kept
+        self.requests, self._kept = list(requests), kept
         self.said: list[tuple[int, dict[int, int]]] = []
         self.looked = 0
+
+    def kept(self, uids: Sequence[str]) -> dict[str, list[Kept]]:
+        return {uid: list(self._kept(uid)) for uid in uids}
 
     def to_judge(self, limit: int) -> list[Commitment]:
         judged = {number for number, _ in self.said}
@@ -160,6 +169,127 @@ def test_what_waits_for_a_group_waits_if_any_of_it_keeps(places: Places) -> None
     assert known.said == [(1, {})]
 
 
+@pytest.mark.parametrize("others", [(), (copy("one", "committed"),)])
+def test_who_of_a_group_did_not_take_it_does_not_keep_it(places: Places, others: tuple[Copy, ...]) -> None:
+    """After a try its delivery names a member, and still waits for any of them."""
+    waits = replace(copy("both", "pending"), place="", member="two")
+    known = Known(kept=lambda _: [kept(*others, waits)])
+    answering(known, places.where)._judge(request((FIRST, None)))
+    assert known.said == [(1, {})]
+
+
+# --- who is told ---
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlLedger]:
+    """With two files that peers have asked about; and a second is a minute."""
+    monkeypatch.setattr(commitments, "SETTLE_S", 0.0)
+    monkeypatch.setattr(commitments, "FRESH_S", 0.5)
+    monkeypatch.setattr(commitment_scp, "SAME_S", 0.025)
+    monkeypatch.setattr(commitment_scp, "QUICK_S", 0.01)
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", migrate=True)
+    for number, peer in ((1, "off"), (2, "ct")):
+        sent(ledger, instance(number), FOLDER, place="a/b.dcm", commit_due_at=None)
+        asked = CommitmentRequest("1.9", (Reference(CT, f"1.2.3.{number}"),))
+        ledger.commitments.requested(asked, peer, "CT1", "VENTURI", time.time() + 3600)
+    yield ledger
+    ledger.close()
+
+
+def telling(
+    ledger: SqlLedger, where: Where, tell: Callable[[Commitment], int], until: Callable[[], bool]
+) -> None:
+    """Judge and tell for a while."""
+    talk = SimpleNamespace(tell=tell)
+    judging = Answering(ledger, lambda *_: where, talk, "here/")  # type: ignore[arg-type]  # as much as it uses
+    judging.start()
+    end = time.monotonic() + 20
+    while not until() and time.monotonic() < end:
+        time.sleep(0.02)
+    judging.stop()
+    judging.join()
+
+
+def test_what_takes_longer_to_judge_than_a_yes_is_fresh_is_told(
+    ledger: SqlLedger, looked: type[Looked]
+) -> None:
+    class Slow(looked):  # type: ignore[misc, valid-type]  # that of this test
+        def look(self, place: str, outcome: Outcome) -> str | None:
+            time.sleep(0.6)
+            return ""
+
+    told: list[str] = []
+
+    def tell(commitment: Commitment) -> int:
+        told.append(commitment.peer)
+        return 0
+
+    telling(ledger, Slow(Keeping.AS_FILE), tell, lambda: len(told) == 2)
+    assert sorted(told) == ["ct", "off"]
+
+
+def test_no_yes_grows_old_while_who_is_off_is_called(
+    ledger: SqlLedger, looked: type[Looked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commitment_scp, "TELLERS", 1)
+    monkeypatch.setattr(commitment_scp, "LEASE_S", 2.0)
+    told: list[CommitmentResult] = []
+
+    def tell(commitment: Commitment) -> int:
+        if commitment.peer == "off":
+            time.sleep(1.0)
+            looked.files["a/b.dcm"] = "the file is not there"
+            time.sleep(2.0)
+            raise NotAssociated("unreachable", "nobody is there")
+        told.append(commitment.result)
+        return 0
+
+    until = time.monotonic() + 6
+    telling(ledger, looked(Keeping.AS_FILE), tell, lambda: time.monotonic() > until)
+    assert [len(result.failed) for result in told] == [1], "once, and as it is now"
+
+
+# --- asking ---
+
+
+def test_one_instance_that_a_peer_can_not_bear_keeps_no_other_waiting(ledger: SqlLedger) -> None:
+    numbers = [sent(ledger, instance(number), commit_due_at=1.0) for number in range(3, 13)]
+
+    def ask(_destination: str, _member: str, request: CommitmentRequest, take: Callable[..., int]) -> int:
+        if any(reference.sop_instance_uid == "1.2.3.7" for reference in request.references):
+            return 0x0110
+        return take(CommitmentResult(request.transaction_uid, request.references))
+
+    talk: Any = SimpleNamespace(ask=ask)
+    asking = Asking("pacs", ledger, lambda *_: Where(Keeping.BY_PEER, peer="pacs"), talk, 3600)
+    for _ in range(20):
+        asking._until.clear()  # time passes
+        asking._once()
+    rows = ledger.deliveries(Filter(ids=tuple(numbers)))
+    assert [row.id for row in rows if row.state == "delivered"] == [numbers[4]]
+
+
+def test_a_member_that_is_off_keeps_no_other_waiting(ledger: SqlLedger) -> None:
+    for number in range(3, 13):
+        sent(ledger, instance(number), "both", commit_due_at=1.0, member="off" if number < 12 else "there")
+    asked: list[str] = []
+
+    def ask(_destination: str, member: str, request: CommitmentRequest, take: Callable[..., int]) -> int:
+        asked.append(member)
+        if member == "off":
+            raise NotAssociated("unreachable", "nobody is there")
+        return take(CommitmentResult(request.transaction_uid, request.references))
+
+    talk: Any = SimpleNamespace(ask=ask)
+    asking = Asking("both", ledger, lambda _, member: Where(Keeping.BY_PEER, peer=member), talk, 3600)
+    asking._at_once = 3
+    waits = [asking._once() for _ in range(3)]
+    assert asked == ["off", "there"]
+    assert waits[:2] == [0, 0]
+    assert waits[2] > 0, "until it is called again"
+
+
 # --- files ---
 
 
@@ -180,7 +310,7 @@ class Due:
         self.off: dict[int, float | None] = {}
         self.ended: dict[int, str] = {}
 
-    def uncommitted(self, destination: str, limit: int) -> list[Uncommitted]:
+    def uncommitted(self, destination: str, limit: int, off: Sequence[str]) -> list[Uncommitted]:
         return list(self.left.values())[:limit]
 
     def verified(self, ended: Mapping[int, str], looked_at: float, retry_at: float) -> None:
@@ -214,6 +344,11 @@ def test_a_file_that_can_not_be_read_keeps_no_other_waiting(
     assert known.ended == {1: "", 2: "", 3: "", 4: ""}
     assert list(known.off) == [0]
     assert known.off[0] is not None
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.dcm")
+    assert Where(Keeping.AS_FILE, tmp_path).look("a.dcm", LOSSLESS) is None
 
 
 def test_what_was_replaced_by_other_bytes_of_its_uid_stays_and_is_asked_no_more(

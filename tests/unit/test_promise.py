@@ -104,6 +104,17 @@ def test_a_peers_word_counts_for_the_newest_receipt_alone(newer: str) -> None:
     assert said(kept(copy(PACS, "dropped")), old) == [COMMITTED]
 
 
+@pytest.mark.parametrize("newer", ["pending", "held", "delivered"])
+def test_whoever_sent_the_newest_receipt(newer: str) -> None:
+    """A peer that has lost an image and got it again from somebody else has said nothing of that yet."""
+    old, others = kept(copy(PACS, "committed")), kept(copy(PACS, newer), peer="workstation")
+    assert said(old, others) == [None]
+    assert said(old, replace(others, copies=(copy(PACS, "committed"),))) == [COMMITTED]
+    assert said(old, replace(others, copies=(copy(PACS, "dropped"),))) == [0x0110]
+    assert said(others, old) == [COMMITTED]
+    assert said(kept(copy(FOLDER, "delivered")), others) == [COMMITTED], "a file is read again"
+
+
 def test_what_was_a_folder_and_is_a_peer_now_has_promised_nothing() -> None:
     assert said(kept(replace(copy(PACS, "committed"), place="a/b.dcm"))) == [0x0110]
 

@@ -1,6 +1,7 @@
 """Storage commitment as SCP: requests of peers are judged (see ``promise.py``), reading files again, and told.
 
-One thread judges, and a few more tell, since a peer that does not listen must not keep the others from hearing.
+One thread judges, and a few more tell, since a peer that does not listen must not keep the others from hearing. What
+is to be told is looked for beside the judging: a yes would be old before the next request is judged.
 Nothing ends it but ``stop``: what is unexpected is logged, and tried again.
 """
 
@@ -8,7 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from venturi.dataset.commitment import PROCESSING_FAILURE
 from venturi.deliver.commitment_talk import Talk
@@ -17,7 +18,7 @@ from venturi.deliver.promise import Keeping, Verdict, judge
 from venturi.deliver.reread import Where
 from venturi.deliver.retry import Backoff
 from venturi.deliver.wire import Lost
-from venturi.ledger.port import COMMITTED, Commitment, Copy, Kept, Ledger
+from venturi.ledger.port import COMMITTED, Commitment, Copy, Kept, Ledger, State
 from venturi.log import get_logger
 
 log = get_logger()
@@ -34,7 +35,7 @@ QUICK_FOR_S = 30.0
 LATER = Backoff(first_s=1.0, ceiling_s=60.0)
 """When a request is judged again."""
 REQUESTS = 4
-"""Judged before others are told; one may have thousands of instances."""
+"""Looked up at once; one may have thousands of instances."""
 
 
 class Answering:
@@ -47,11 +48,17 @@ class Answering:
         self._owner = f"{owner}commitment"
         self._stop, self._rung = threading.Event(), threading.Event()
         self._tellers = ThreadPoolExecutor(TELLERS, thread_name_prefix="commitment told")
-        self._thread = threading.Thread(target=self._run, name="commitment", daemon=True)
+        self._busy_at = float("-inf")
+        """When something was judged last."""
+        self._threads = [
+            threading.Thread(target=self._run, name="commitment", daemon=True),
+            threading.Thread(target=self._run_telling, name="commitment to tell", daemon=True),
+        ]
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def wake(self) -> None:
         """There may be something new to judge."""
@@ -64,22 +71,40 @@ class Answering:
 
     def join(self) -> None:
         """Wait until it has ended."""
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._tellers.shutdown(cancel_futures=True)
 
     def _run(self) -> None:
-        busy_at = float("-inf")
         while not self._stop.is_set():
             try:
-                for commitment in self._known.claim_reports(self._owner, time.time() - SAME_S, LEASE_S):
-                    self._tellers.submit(self._tell, commitment)
                 for commitment in self._known.to_judge(REQUESTS):
-                    busy_at = time.monotonic()
                     self._judge_or_later(commitment)
+                    self._busy_at = time.monotonic()
             except Exception:  # the ledger failed, most likely: it may be back soon
                 log.exception("storage commitments not judged; it goes on later")
-            self._rung.wait(QUICK_S if time.monotonic() - busy_at < QUICK_FOR_S else LOOK_S)
+            self._rung.wait(self._pause_s())
             self._rung.clear()
+
+    def _run_telling(self) -> None:
+        """Claim no more than can be told at once: what waits here grows old, and its lease runs out."""
+        telling: list[Future[None]] = []
+        while not self._stop.is_set():
+            telling = [one for one in telling if not one.done()]
+            free = TELLERS - len(telling)
+            try:
+                due = (
+                    self._known.claim_reports(self._owner, time.time() - SAME_S, LEASE_S, free)
+                    if free
+                    else []
+                )
+                telling += [self._tellers.submit(self._tell, commitment) for commitment in due]
+            except Exception:  # as above
+                log.exception("storage commitments not told; it goes on later")
+            self._stop.wait(self._pause_s())
+
+    def _pause_s(self) -> float:
+        return QUICK_S if time.monotonic() - self._busy_at < QUICK_FOR_S else LOOK_S
 
     def _judge_or_later(self, commitment: Commitment) -> None:
         """Judge one; whatever is wrong with it, the others are judged, too."""
@@ -161,10 +186,12 @@ class Answering:
         return None if unknown or reason is None else PROCESSING_FAILURE
 
     def _keeping(self, copy: Copy) -> Keeping:
-        return self._where(copy.destination, copy.member).keeping
+        """Of what has not arrived, a group's member is only who got it last, or did not take it."""
+        there = copy.state in {State.DELIVERED, State.COMMITTED}
+        return self._where(copy.destination, copy.member if there else "").keeping
 
     def _tell(self, commitment: Commitment) -> None:
-        failure, due_at = "", None
+        failure, due_at, off = "", None, False
         try:
             status = self._talk.tell(commitment)
             if status is None:
@@ -172,7 +199,7 @@ class Answering:
             elif status and status & 0xF000 != 0xB000:
                 failure = f"it answered {status:04X}"
         except (NotAssociated, Lost) as error:
-            failure = f"{error.status}: {error}"
+            failure, off = f"{error.status}: {error}", isinstance(error, NotAssociated)
             status = 0
         except Exception as error:  # whatever it is, the lease must end
             log.exception("storage commitment not told", peer=commitment.peer)
@@ -180,7 +207,7 @@ class Answering:
         if failure and status is not None and time.time() < commitment.at + TELL_DAYS * 86400:
             due_at = time.time() + Backoff().delay_s(commitment.tries + 1, random.random())  # noqa: S311 - jitter
         try:
-            self._known.told(commitment.id, self._owner, failure, due_at)
+            self._known.told(commitment.id, self._owner, failure, due_at, off=off)
         except Exception:  # the lease runs out, and it is told again
             log.exception("storage commitment told, but not recorded", peer=commitment.peer)
         if failure and not commitment.tries:

@@ -25,6 +25,8 @@ log = get_logger()
 
 AT_ONCE = 200
 """References in one request of ours; a study has some hundred, and some peers take no thousands."""
+REFUSED_S = 900.0
+"""After a peer did not take a request for one instance alone."""
 LOOK_S, IDLE_S = 2.0, 30.0
 RESEND_S = 30.0
 """After a destination said that it does not have what it got."""
@@ -42,7 +44,10 @@ class Asking:
         self._name, self._known = name, ledger.commitments
         self._where, self._talk, self._within_s = where, talk, within_s
         self._stop = threading.Event()
-        self._failures = 0
+        self._at_once, self._absent = AT_ONCE, False
+        self._failures: dict[str, int] = {}
+        """How often each member did not take a request, the last times; and until when (monotonic) it is left alone."""
+        self._until: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name=f"commitment of {name}", daemon=True)
 
     def start(self) -> None:
@@ -68,7 +73,11 @@ class Asking:
 
     def _once(self) -> float:
         """Ask about what is due; how long to wait then, seconds."""
-        due = self._known.uncommitted(self._name, AT_ONCE)
+        now = time.monotonic()
+        off = {member: until - now for member, until in self._until.items() if until > now}
+        due = self._known.uncommitted(self._name, self._at_once, sorted(off))
+        if not due and off:
+            return min(IDLE_S, max(LOOK_S, min(off.values())))
         if not due:
             at = self._known.next_uncommitted(self._name)
             return LOOK_S if at is None else min(IDLE_S, max(LOOK_S, at - time.time()))
@@ -84,13 +93,14 @@ class Asking:
                     self._look(where, wanted)
                 case Keeping.BY_PEER:
                     self._ask(where.peer, member, wanted)
-        if self._failures:
-            return min(900.0, Backoff().delay_s(self._failures, random.random()))  # noqa: S311 - jitter
         return 0.0
 
     def _look(self, where: Where, wanted: Sequence[Uncommitted]) -> None:
         """Read files again. What was replaced on purpose stays delivered; what can't be read keeps no other waiting."""
-        if where.absent():
+        absent, self._absent = self._absent, where.absent()
+        if self._absent:
+            if not absent:
+                log.error("a folder is not there: what it got can't be read again", destination=self._name)
             self._known.put_off([one.copy.delivery for one in wanted], time.time() + ABSENT_S)
             return
         looked_at, ended = time.time(), dict[int, str]()
@@ -110,6 +120,7 @@ class Asking:
         self._known.verified(ended, looked_at, time.time())
 
     def _ask(self, peer: str, member: str, wanted: Sequence[Uncommitted]) -> None:
+        """Ask a peer. What it does not take is asked about in halves: one that it can't bear keeps no other waiting."""
         once = {one.reference.sop_instance_uid: one for one in reversed(wanted)}
         request = CommitmentRequest(f"2.25.{uuid.uuid4().int}", tuple(one.reference for one in once.values()))
         deliveries = [one.copy.delivery for one in once.values()]
@@ -119,17 +130,22 @@ class Asking:
             found = self._known.reported(result, peer, time.time() + RESEND_S)
             return 0 if found is not None else INVALID_ARGUMENT
 
+        again_at = time.time()
         try:
             status = self._talk.ask(self._name, member, request, take)
             why = f"it answered {status:04X}" if status and status & 0xF000 != 0xB000 else ""
+            if why:
+                again_at += REFUSED_S if len(once) == 1 else 0.0
+                self._at_once = max(1, len(once) // 2)
         except (NotAssociated, Lost) as error:
             why = f"{error.status}: {error}"
         if not why:
-            self._failures = 0
+            self._failures.pop(member, None)
+            self._at_once = min(AT_ONCE, 2 * self._at_once)
             return
-        self._failures += 1
-        self._known.refused(number, why, time.time())
-        if self._failures == 1:
-            log.error(
-                "destination does not take requests for storage commitment", destination=self._name, why=why
-            )
+        times = self._failures[member] = self._failures.get(member, 0) + 1
+        self._until[member] = time.monotonic() + Backoff().delay_s(times, random.random())  # noqa: S311 - jitter
+        self._known.refused(number, why, again_at)
+        if times == 1:
+            words = "destination does not take requests for storage commitment"
+            log.error(words, destination=self._name, member=member, why=why)

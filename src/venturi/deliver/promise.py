@@ -7,7 +7,7 @@ that committed itself to such a one said nothing about which it has.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -56,10 +56,16 @@ def judge(
         return [Verdict(NO_SUCH_INSTANCE, why="it never came")]
     if any(each.instance.envelope.sop_class_uid != reference.sop_class_uid for each in meant):
         return [Verdict(CLASS_INSTANCE_CONFLICT, why="it came as of another SOP class")]
-    contents: dict[str, list[Verdict]] = defaultdict(list)
-    for each in meant:
-        contents[each.instance.sha256].append(_receipt(each, keeping))
-    return [_together(verdicts) for verdicts in contents.values()]
+    contents: dict[str, list[Verdict]] = {each.instance.sha256: [] for each in meant}
+    since: dict[str, dict[str, str]] = defaultdict(dict)
+    for each in reversed(kept):
+        again = since[each.instance.sha256]
+        if meant is kept or each.instance.envelope.peer == peer:
+            contents[each.instance.sha256].append(_receipt(each, keeping, again))
+        for copy in each.copies:
+            if copy.lossless:
+                again.setdefault(copy.destination, copy.state)
+    return [_together(verdicts[::-1]) for verdicts in contents.values()]
 
 
 def _together(verdicts: Sequence[Verdict]) -> Verdict:
@@ -75,7 +81,11 @@ def _together(verdicts: Sequence[Verdict]) -> Verdict:
     return waits if waits is not None else verdicts[-1]
 
 
-def _receipt(kept: Kept, keeping: Callable[[Copy], Keeping]) -> Verdict:
+def _receipt(kept: Kept, keeping: Callable[[Copy], Keeping], again: Mapping[str, str]) -> Verdict:
+    """``again``: destinations that were to get the same bytes later, whoever sent them, and the last delivery's state.
+
+    What such a one said before is no answer any more.
+    """
     if kept.held or kept.state == "received":
         return _WAITS
     lasting = [
@@ -96,6 +106,11 @@ def _receipt(kept: Kept, keeping: Callable[[Copy], Keeping]) -> Verdict:
         return Verdict(PROCESSING_FAILURE, why="its destination was a folder then, and is a peer now")
     done = {Keeping.AS_FILE: (State.DELIVERED, State.COMMITTED), Keeping.BY_PEER: (State.COMMITTED,)}
     if any(copy.state not in done.get(how, ()) for copy, how in lasting):
+        return _WAITS
+    later = {again.get(copy.destination, State.COMMITTED) for copy, how in lasting if how is Keeping.BY_PEER}
+    if State.DROPPED in later:
+        return Verdict(PROCESSING_FAILURE, why="it came again, and was given up")
+    if later - {State.COMMITTED}:
         return _WAITS
     files = tuple(copy for copy, how in lasting if how is Keeping.AS_FILE)
     return Verdict(COMMITTED, (files,), by_peer=by_peer)

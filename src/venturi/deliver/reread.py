@@ -3,8 +3,10 @@
 A file is read once more, from the disk and not from memory where that can be told.
 """
 
+import errno
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +36,9 @@ def holds(path: Path, outcome: Outcome, *, from_disk: bool = False) -> bool:
 
     ``from_disk``: what the system keeps of it in memory is let go first, so that the disk is asked.
     """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "not a file")  # a pipe would be waited for
     try:
         with path.open("rb") as file:
             if from_disk:

@@ -98,7 +98,7 @@ class Commitments(Protocol):
     def requested(
         self, request: CommitmentRequest, peer: str, calling_ae: str, called_ae: str, until: float
     ) -> bool:
-        """Record what a peer asks. The same again is judged anew; other instances under its UID: False.
+        """Record what a peer asks. The same again is judged anew and told again; other instances under its UID: False.
 
         Raises Temporary where too many of its requests are open.
         """
@@ -115,17 +115,30 @@ class Commitments(Protocol):
     def claim_report(self, peer: str, calling_ae: str, owner: str, lease_s: float) -> Commitment | None:
         """An answered request of a peer to tell it about: on an association that it has open itself."""
 
-    def claim_reports(self, owner: str, answered_before: float, lease_s: float) -> list[Commitment]:
+    def claim_reports(
+        self, owner: str, answered_before: float, lease_s: float, limit: int
+    ) -> list[Commitment]:
         """Answered requests that are due and were answered before then, one a peer and AE title."""
 
-    def told(self, commitment: int, owner: str, failure: str = "", due_at: float | None = None) -> None:
+    def told(
+        self,
+        commitment: int,
+        owner: str,
+        failure: str = "",
+        due_at: float | None = None,
+        *,
+        off: bool = False,
+    ) -> None:
         """Record, for who has claimed it, that a peer has been told; or why not, and when to try again.
 
-        None: when the peer is here.
+        None: when the peer is here. ``off``: nobody is there, so that its other requests have time until then, too.
         """
 
-    def uncommitted(self, destination: str, limit: int) -> list[Uncommitted]:
-        """Delivered there, due to be asked about, and not asked about at this moment; oldest first."""
+    def uncommitted(self, destination: str, limit: int, off: Sequence[str] = ()) -> list[Uncommitted]:
+        """Delivered there, due to be asked about, and not asked about at this moment; oldest first.
+
+        Not what those members of a group have that are ``off``.
+        """
 
     def next_uncommitted(self, destination: str) -> float | None:
         """When the next of them is due, or None."""
@@ -157,8 +170,11 @@ class Commitments(Protocol):
     def put_off(self, numbers: Sequence[int], due_at: float | None) -> None:
         """Nothing can be found out about these now: not before then, or (None) never."""
 
-    def want(self, destinations: Sequence[str]) -> None:
-        """From now on just these are asked: also about what they got before, if it is here; others no longer."""
+    def want(self, destinations: Sequence[str]) -> int:
+        """From now on just these are asked: also about what they got before, if it is here; others no longer.
+
+        How many deliveries to others waited for an answer, and wait for none now.
+        """
 
     def one(self, commitment: int) -> Commitment | None:
         """A request by its number, whole."""

@@ -46,6 +46,8 @@ FRESH_S = 30.0
 """A verdict older than that is made anew before anybody is told."""
 LONGEST_S = 31 * 86400.0
 """No answer may take as long (``node.commitment``): a time further ahead was set by a clock that was wrong."""
+SOON_S = 3600.0
+"""No wait until a request is judged or told again, and no lease of one, is as long."""
 
 _open = commitments.c.state == inline("open")
 _answered = commitments.c.state == inline("answered")
@@ -77,7 +79,7 @@ class SqlCommitments:
             for known in whole(connection, same, 1):
                 if {each for _, each, _ in known.references} != set(request.references):
                     return False
-                self._reopen(connection, commitments.c.id == known.id, now + SETTLE_S)
+                self._ask_again(connection, known.id, now + SETTLE_S)
                 return True
             theirs = sa.and_(
                 commitments.c.peer == peer,
@@ -121,8 +123,11 @@ class SqlCommitments:
         return found
 
     def judged(self, commitment: int, reasons: Mapping[int, int], due_at: float) -> bool:
-        """Record Failure Reasons; see the port."""
+        """Record Failure Reasons; see the port. Whoever was slower than another one says nothing any more."""
+        still = sa.select(commitments.c.id).where(commitments.c.id == commitment, _open).with_for_update()
         with self._database.write() as connection:
+            if connection.execute(still).first() is None:
+                return False
             if reasons:
                 connection.execute(
                     commitment_items.update()
@@ -151,21 +156,44 @@ class SqlCommitments:
         found = self._claim(sa.and_(_answered, theirs, due), owner, lease_s, 1)
         return found[0] if found else None
 
-    def claim_reports(self, owner: str, answered_before: float, lease_s: float) -> list[Commitment]:
+    def claim_reports(
+        self, owner: str, answered_before: float, lease_s: float, limit: int
+    ) -> list[Commitment]:
         """Claim what peers are to be told; see the port."""
-        due = sa.and_(
-            _answered,
-            commitments.c.due_at <= self._clock(),
-            commitments.c.answered_at <= answered_before,
-        )
+        due = sa.and_(_answered, commitments.c.due_at <= self._clock())
         oldest = (
             sa.select(sa.func.min(commitments.c.id))
-            .where(due, self._free())
+            .where(due, self._free(), *self._no_other())
             .group_by(commitments.c.peer, commitments.c.calling_ae)
         )
-        return self._claim(sa.and_(due, commitments.c.id.in_(oldest)), owner, lease_s, -1)
+        settled = commitments.c.answered_at <= answered_before
+        return self._claim(sa.and_(due, settled, commitments.c.id.in_(oldest)), owner, lease_s, limit)
 
-    def told(self, commitment: int, owner: str, failure: str = "", due_at: float | None = None) -> None:
+    def _no_other(self) -> list[sa.ColumnElement[bool]]:
+        """That no other request of the same AE is being told, or judged anew to be told: one after the other.
+
+        Who is off would have everything judged for each call, for nothing.
+        """
+        other = commitments.alias("another")
+        same = (
+            other.c.peer == commitments.c.peer,
+            other.c.calling_ae == commitments.c.calling_ae,
+            other.c.id != commitments.c.id,
+            other.c.destination == "",
+        )
+        told = (other.c.lease_owner.is_not(None), other.c.lease_until > self._clock())
+        anew = (other.c.state == inline("open"), other.c.tries > 0, other.c.due_at <= self._clock())
+        return [~sa.exists().where(*same, *each).correlate(commitments) for each in (told, anew)]
+
+    def told(
+        self,
+        commitment: int,
+        owner: str,
+        failure: str = "",
+        due_at: float | None = None,
+        *,
+        off: bool = False,
+    ) -> None:
         """Record whether a peer has been told; see the port."""
         done = {"state": "reported", "detail": ""} if not failure else {"detail": failure, "due_at": due_at}
         with self._database.write() as connection:
@@ -174,6 +202,15 @@ class SqlCommitments:
                 .where(commitments.c.id == commitment, commitments.c.lease_owner == owner)
                 .values(**done, tries=commitments.c.tries + 1, lease_owner=None, lease_until=0.0)
             )
+            if off and due_at is not None:
+                this = commitments.alias("this")
+                same = (this.c.peer == commitments.c.peer, this.c.calling_ae == commitments.c.calling_ae)
+                theirs = sa.exists().where(this.c.id == commitment, *same).correlate(commitments)
+                connection.execute(
+                    commitments.update()
+                    .where(_answered, self._free(), commitments.c.due_at < due_at, theirs)
+                    .values(due_at=due_at)
+                )
 
     def _reopen(self, connection: sa.Connection, which: sa.ColumnElement[bool], due_at: float) -> None:
         """Have what was answered judged anew: what was committed may not be any more. Failures stay."""
@@ -189,6 +226,22 @@ class SqlCommitments:
             .values(state="open", due_at=due_at, answered_at=None)
         )
 
+    def _ask_again(self, connection: sa.Connection, number: int, due_at: float) -> None:
+        """Judge a request anew, whole: its peer may have sent what failed.
+
+        Whoever tells of it at this moment answers the first asking, and its lease is over: this one is told, too.
+        What is not certain by the first one's time fails still: who asks again and again is to hear that.
+        """
+        connection.execute(
+            commitment_items.update().where(commitment_items.c.commitment_id == number).values(reason=None)
+        )
+        free = {"lease_owner": None, "lease_until": 0.0}
+        connection.execute(
+            commitments.update()
+            .where(commitments.c.id == number, _answered)
+            .values(state="open", due_at=due_at, answered_at=None, **free)
+        )
+
     def _free(self) -> sa.ColumnElement[bool]:
         return commitments.c.lease_until <= self._clock()
 
@@ -202,7 +255,8 @@ class SqlCommitments:
         with self._database.write() as connection:
             stale = commitments.c.answered_at < self._clock() - FRESH_S
             self._reopen(connection, sa.and_(which, stale), self._clock())
-            found = whole(connection, wanted, limit)
+            # What is the oldest may be another one now, and as stale: it has its turn the next time.
+            found = whole(connection, sa.and_(wanted, ~stale), limit, commitments.c.due_at)
             connection.execute(
                 commitments.update()
                 .where(commitments.c.id.in_([each.id for each in found]))
@@ -212,7 +266,7 @@ class SqlCommitments:
 
     # --- asked by us -------------------------------------------------------------------------------------------------
 
-    def uncommitted(self, destination: str, limit: int) -> list[Uncommitted]:
+    def uncommitted(self, destination: str, limit: int, off: Sequence[str] = ()) -> list[Uncommitted]:
         """Find what is to be asked about; see the port."""
         query = (
             sa.select(*COPY_COLUMNS)
@@ -221,6 +275,7 @@ class SqlCommitments:
                 _due,
                 deliveries.c.destination == destination,
                 deliveries.c.commit_due_at <= self._clock(),
+                *((deliveries.c.member.not_in(off),) if off else ()),
             )
             .order_by(deliveries.c.commit_due_at, deliveries.c.id)
             .limit(limit)
@@ -319,7 +374,7 @@ class SqlCommitments:
                 deliveries.update().where(_due, deliveries.c.id.in_(numbers)).values(commit_due_at=due_at)
             )
 
-    def want(self, destinations: Sequence[str]) -> None:
+    def want(self, destinations: Sequence[str]) -> int:
         """Say who is asked; see the port."""
         here = sa.select(instances.c.id).where(instances.c.state == inline("decided"))
         older = sa.and_(
@@ -331,7 +386,7 @@ class SqlCommitments:
         others = sa.and_(_due, deliveries.c.destination.not_in(destinations))
         with self._database.write() as connection:
             connection.execute(deliveries.update().where(older).values(commit_due_at=self._clock()))
-            connection.execute(deliveries.update().where(others).values(commit_due_at=None))
+            return connection.execute(deliveries.update().where(others).values(commit_due_at=None)).rowcount
 
     def one(self, commitment: int) -> Commitment | None:
         """Find a request; see the port."""
@@ -418,16 +473,18 @@ def forget(connection: sa.Connection, before: float) -> None:
 
 def rewind(connection: sa.Connection, now: float) -> int:
     """Put right what a clock that was wrong has put off; how many rows."""
-    late = now + LONGEST_S
+    late, soon = now + LONGEST_S, now + SOON_S
+    leased = commitments.c.lease_owner.is_not(None)
     put_off = [
-        (commitments, _open, commitments.c.due_at, now),
-        (commitments, _answered, commitments.c.due_at, now),
-        (commitments, sa.or_(_open, _answered), commitments.c.until, now),
-        (commitments, sa.true(), commitments.c.lease_until, 0.0),
-        (deliveries, _due, deliveries.c.commit_due_at, now),
-        (deliveries, _due, deliveries.c.done_at, now),
+        (commitments, _open, commitments.c.due_at, soon, now),
+        (commitments, _answered, commitments.c.due_at, soon, now),
+        (commitments, _answered, commitments.c.answered_at, now + FRESH_S, 0.0),  # how long ago is not known
+        (commitments, sa.or_(_open, _answered), commitments.c.until, late, now),
+        (commitments, leased, commitments.c.lease_until, soon, 0.0),
+        (deliveries, _due, deliveries.c.commit_due_at, late, now),
+        (deliveries, _due, deliveries.c.done_at, late, now),
     ]
     return sum(
-        connection.execute(table.update().where(which, column > late).values({column: value})).rowcount
-        for table, which, column, value in put_off
+        connection.execute(table.update().where(which, column > ahead).values({column: value})).rowcount
+        for table, which, column, ahead, value in put_off
     )

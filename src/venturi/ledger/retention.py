@@ -25,17 +25,16 @@ def removable(
             deliveries.c.done_at >= settled_before,
         ),
     )
-    lossy = renditions.alias("lossy")
-    lossy_alike = sa.exists().where(
-        lossy.c.instance_id == instances.c.id, lossy.c.lossy_sop_instance_uid == instances.c.sop_instance_uid
-    )
     kept_for_good = sa.exists().where(
         deliveries.c.instance_id == instances.c.id,
         deliveries.c.state == State.COMMITTED.value,
         renditions.c.id == deliveries.c.rendition_id,
         sa.or_(renditions.c.lossy_sop_instance_uid.is_(None), deliveries.c.sent_original),
-        # Which of two contents of a UID a peer has is not known, whichever came first; a file was read again.
-        sa.or_(sa.and_(instances.c.conflict.is_(False), ~lossy_alike), deliveries.c.place != ""),
+        # Which of two contents a peer has is not known, whichever came first; a file was read again.
+        sa.or_(
+            sa.and_(instances.c.conflict.is_(False), ~_lossy_under_its_uid()),
+            sa.and_(deliveries.c.place != "", ~_replaced()),
+        ),
     )
     nowhere = ~sa.exists().where(
         deliveries.c.instance_id == instances.c.id, deliveries.c.state != State.DROPPED.value
@@ -71,6 +70,31 @@ def removable(
     rows = [*marked, *settled]
     targets = _transcoded(connection, [row["id"] for row in rows])
     return [(to_instance(row), targets[row["id"]]) for row in rows]
+
+
+def _lossy_under_its_uid() -> sa.Exists:
+    """Whether a lossy copy has the UID of the original: a peer that has one of them has not said which."""
+    lossy = renditions.alias("lossy")
+    same = lossy.c.lossy_sop_instance_uid == instances.c.sop_instance_uid
+    return sa.exists().where(lossy.c.instance_id == instances.c.id, same).correlate(instances)
+
+
+def _replaced() -> sa.Exists:
+    """Whether the file of a delivery holds other bytes that came later, or may once these are delivered."""
+    other, theirs = instances.alias("other"), deliveries.alias("theirs")
+    waits = theirs.c.state.in_([State.PENDING.value, State.HELD.value])
+    return (
+        sa.exists()
+        .where(
+            other.c.sop_instance_uid == instances.c.sop_instance_uid,
+            other.c.sha256 != instances.c.sha256,
+            other.c.id > instances.c.id,
+            theirs.c.instance_id == other.c.id,
+            theirs.c.destination == deliveries.c.destination,
+            sa.or_(theirs.c.place == deliveries.c.place, waits),
+        )
+        .correlate(instances, deliveries)
+    )
 
 
 def gone(connection: sa.Connection, instance_ids: Sequence[str], now: float) -> None:

@@ -46,8 +46,9 @@ _DIGEST_LENGTH = 16
 """Of a target's digest, characters; that of a rendition which is kept for what was sent alone is longer."""
 _SENT = sa.or_(
     deliveries.c.state.in_([State.DELIVERED.value, State.COMMITTED.value]),
-    deliveries.c.lease_owner.is_not(None),  # on its way: what arrives is what was claimed
+    deliveries.c.lease_owner.is_not(None),
 )
+"""Or is being sent at this moment; if it does not arrive, ``queue.claim`` thaws it."""
 _RENDITIONS_OF = sa.select(renditions.c.instance_id, renditions.c.digest, renditions.c.id).where(
     renditions.c.instance_id.in_(sa.bindparam("ids", expanding=True))
 )
@@ -164,7 +165,7 @@ def _render(
 
 
 def _freeze(connection: sa.Connection, number: int, outcome: Outcome) -> None:
-    """A rendition is made again and is another now: deliveries that were made, or are, keep a row of what is sent.
+    """A rendition is made again and is another now: deliveries that were made, or are, keep a row of what was sent.
 
     Its digest is no target's any more: the live one's, a slash and more.
     """
@@ -193,18 +194,10 @@ def thaw(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
         .correlate(deliveries)
         .scalar_subquery()
     )
-    digest = (  # looked up for each of them: there are millions of renditions
-        sa.select(renditions.c.digest)
-        .where(renditions.c.id == deliveries.c.rendition_id)
-        .correlate(deliveries)
-        .scalar_subquery()
-    )
-    connection.execute(deliveries.update().where(which, is_frozen(digest)).values(rendition_id=now))
-
-
-def is_frozen(digest: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
-    """Whether a rendition's row is kept for what was sent alone; see ``_freeze``."""
-    return sa.func.length(digest) > _DIGEST_LENGTH
+    frozen = sa.exists().where(
+        renditions.c.id == deliveries.c.rendition_id, sa.func.length(renditions.c.digest) > _DIGEST_LENGTH
+    )  # of theirs alone: all of them are not looked through
+    connection.execute(deliveries.update().where(which, frozen).values(rendition_id=now))
 
 
 def _deliver(
