@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from conformance.test_ledger import COPY, DEFAULT_NOW, ORIGINAL, Clock, decided, ended, instance, judgement
 from venturi.errors import Temporary
-from venturi.ledger import commitments
+from venturi.ledger import commitments_of_peers as commitments
 from venturi.ledger.database import open_database
 from venturi.ledger.port import COMMITTED, Commitments, Filter, Ledger, State, Verb
 from venturi.ledger.sql import SqlLedger
@@ -458,6 +458,33 @@ def test_nobody_asks_without_end(known: Commitments, monkeypatch: pytest.MonkeyP
     with pytest.raises(Temporary):
         asked(known, replace(REQUEST, transaction_uid="1.9.7"))
     assert asked(known, replace(REQUEST, transaction_uid="1.9.7"), peer="mr")
+
+
+def test_who_can_not_be_told_makes_room_for_what_it_asks_now(
+    known: Commitments, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """A modality without a host that releases its association at once is never told: that is no reason to refuse."""
+    monkeypatch.setattr(commitments, "MOST_OPEN", 2)
+    for number in range(2):
+        assert asked(known, replace(REQUEST, transaction_uid=f"1.9.{number}"))
+        answered(known, COMMITTED, COMMITTED)
+        (report,) = known.claim_reports("d", clock.now, 60, 8)
+        known.told(report.id, "d", "it has no host", None)
+    assert asked(known, replace(REQUEST, transaction_uid="1.9.7"))
+    assert [one.transaction_uid for one in known.recent(10)] == ["1.9.7", "1.9.1"]
+    assert known.claim_report("ct", "CT1", "r", 60) is not None, "it is told now"
+    with pytest.raises(Temporary):
+        asked(known, replace(REQUEST, transaction_uid="1.9.8"))
+
+
+def test_what_was_certain_has_time_to_be_so_again(known: Commitments, clock: Clock) -> None:
+    """On Monday the archive's mount may be away for a moment."""
+    asked(known)
+    answered(known, COMMITTED, COMMITTED)
+    clock.now = UNTIL + 3 * 86400
+    assert known.claim_report("ct", "CT1", "r", 60) is None
+    (commitment,) = known.to_judge(10)
+    assert commitment.until == clock.now + commitments.ANEW_S
 
 
 def test_looking_for_work_reads_no_history(ledger: SqlLedger, known: Commitments) -> None:

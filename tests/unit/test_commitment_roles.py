@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +23,7 @@ from venturi.deliver.dicom_scu import NotAssociated
 from venturi.deliver.promise import Keeping
 from venturi.deliver.reread import Where
 from venturi.deliver_role import Places
-from venturi.ledger import commitments
+from venturi.ledger import commitments_of_peers as commitments
 from venturi.ledger.port import Commitment, Copy, Filter, Kept, Uncommitted
 from venturi.ledger.sql import SqlLedger, open_ledger
 from venturi.model import CommitmentRequest, CommitmentResult, Outcome, Reference
@@ -371,3 +372,25 @@ def test_a_folder_that_is_not_there_says_nothing(tmp_path: Path) -> None:
         assert None not in known.off.values()
         assert where.look("a.dcm", LOSSLESS) is None
     assert Where(Keeping.AS_FILE, tmp_path).look("a.dcm", LOSSLESS) == "the file is not there"
+
+
+def test_a_folder_that_hangs_is_waited_for_once() -> None:
+    answers, asked_for = threading.Event(), list[str]()
+
+    class Hangs(Where):
+        def look(self, place: str, outcome: Outcome) -> str | None:
+            asked_for.append(place)
+            answers.wait(30)
+            return ""
+
+    reader = reread.Reader(patience_s=0.05)
+    hangs, other = Hangs(Keeping.AS_FILE, Path("/mnt/nas")), Looked(Keeping.AS_FILE, Path("/archive"))
+    assert [reader.look(hangs, place, LOSSLESS) for place in ("a", "b")] == [None, None]
+    assert asked_for == ["a"], "who hangs is not joined by others"
+    assert reader.look(other, "c", LOSSLESS) == ""
+    answers.set()
+    end = time.monotonic() + 10
+    while reader.look(hangs, "d", LOSSLESS) is None:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert asked_for == ["a", "d"]

@@ -1,7 +1,8 @@
 """Storage commitment as SCP: requests of peers are judged (see ``promise.py``), reading files again, and told.
 
-One thread judges, and a few more tell, since a peer that does not listen must not keep the others from hearing. What
-is to be told is looked for beside the judging: a yes would be old before the next request is judged.
+One thread judges, and waits for no folder that hangs; a few more tell, since a peer that does not listen must not keep
+the others from hearing. What is to be told is looked for beside the judging: a yes would be old before the next request
+is judged.
 Nothing ends it but ``stop``: what is unexpected is logged, and tried again.
 """
 
@@ -15,7 +16,7 @@ from venturi.dataset.commitment import PROCESSING_FAILURE
 from venturi.deliver.commitment_talk import Talk
 from venturi.deliver.dicom_scu import NotAssociated
 from venturi.deliver.promise import Keeping, Verdict, judge
-from venturi.deliver.reread import Where
+from venturi.deliver.reread import Reader, Where
 from venturi.deliver.retry import Backoff
 from venturi.deliver.wire import Lost
 from venturi.ledger.port import COMMITTED, Commitment, Copy, Kept, Ledger, State
@@ -48,6 +49,7 @@ class Answering:
         self._owner = f"{owner}commitment"
         self._stop, self._rung = threading.Event(), threading.Event()
         self._tellers = ThreadPoolExecutor(TELLERS, thread_name_prefix="commitment told")
+        self._reader = Reader()
         self._busy_at = float("-inf")
         """When something was judged last."""
         self._threads = [
@@ -178,7 +180,8 @@ class Answering:
         unknown = False
         for one in files:
             looked = [
-                self._where(copy.destination, copy.member).look(copy.place, copy.outcome) for copy in one
+                self._reader.look(self._where(copy.destination, copy.member), copy.place, copy.outcome)
+                for copy in one
             ]
             if all(each == "" for each in looked):
                 return COMMITTED

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import stat
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ log = get_logger()
 
 CHUNK_BYTES = 1 << 20
 OTHER = "the file holds something else"
+PATIENCE_S = 30.0
+SLOWEST_BYTES_PER_S = 1 << 20
+"""A folder whose files come more slowly hangs."""
 
 
 def digest(descriptor: int, offset: int) -> str:
@@ -82,3 +86,36 @@ class Where:
         except OSError as error:
             log.error("a file can't be read again", error=error.strerror or type(error).__name__)
             return None
+
+
+class Reader:
+    """Looks at files of folders that may hang, as a network's do: each is waited for so long, and no longer.
+
+    A folder in which somebody hangs still is not looked at again: that can't be told now.
+    """
+
+    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+        self._patience_s = patience_s
+        self._hanging: dict[Path | None, threading.Thread] = {}
+
+    def look(self, where: Where, place: str, outcome: Outcome) -> str | None:
+        """See ``Where.look``."""
+        hanging = self._hanging.get(where.folder)
+        if hanging is not None and hanging.is_alive():
+            return None
+        found: list[str | None] = []
+        looking = threading.Thread(
+            target=lambda: found.append(where.look(place, outcome)), name="file looked at", daemon=True
+        )
+        looking.start()
+        looking.join(self._patience_s + outcome.size_bytes / SLOWEST_BYTES_PER_S)
+        if looking.is_alive():
+            self._hanging[where.folder] = looking
+            log.error(
+                "a folder does not answer: its files are not looked at until it does",
+                folder=str(where.folder),
+            )
+            return None
+        if self._hanging.pop(where.folder, None) is not None:
+            log.info("a folder answers again", folder=str(where.folder))
+        return found[0] if found else None

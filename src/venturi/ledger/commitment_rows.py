@@ -7,8 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from venturi.ledger.commitment_port import Commitment, Copy, Uncommitted
+from venturi.ledger.port import State
 from venturi.ledger.rows import JOB_COLUMNS, chunks, to_instance, to_outcome
-from venturi.ledger.tables import commitment_items, commitments, deliveries, instances, renditions
+from venturi.ledger.tables import commitment_items, commitments, deliveries, inline, instances, renditions
 from venturi.model import CommitmentRequest, Reference
 
 COPY_COLUMNS = (
@@ -17,6 +18,10 @@ COPY_COLUMNS = (
     *(deliveries.c.state.label("delivery_state"), instances.c.state.label("instance_state")),
     *(instances.c.held, instances.c.conflict),
 )
+OPEN = commitments.c.state == inline("open")
+ANSWERED = commitments.c.state == inline("answered")
+DUE = sa.and_(deliveries.c.state == inline(State.DELIVERED.value), deliveries.c.commit_due_at.is_not(None))
+"""Somebody is to be asked about it."""
 DELIVERED = deliveries.join(instances).join(renditions, renditions.c.id == deliveries.c.rendition_id)
 
 
