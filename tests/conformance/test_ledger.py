@@ -1015,7 +1015,7 @@ def test_totals_count_everything_once(ledger: Ledger, clock: Clock) -> None:
     }
     assert totals.renditions == COUNTED
     assert (totals.bytes_received, totals.bytes_before, totals.bytes_after) == (4 * 525_000, 524_288, 170_000)
-    assert totals.oldest_pending_at == clock.now
+    assert (totals.oldest_pending_at, totals.oldest_kept_at) == (clock.now, DEFAULT_NOW)
 
 
 # --- several at once ---

@@ -1,10 +1,14 @@
 """The command line as people meet it: help with examples, clear refusals, documented exit codes."""
 
+import time
 from pathlib import Path
 
 import pytest
 
+from conformance.test_ledger import decided, instance
 from venturi.cli import VERBS, main
+from venturi.ledger.database import open_database
+from venturi.ledger.sql import SqlLedger
 
 CONFIG = """\
 node: {data: ./data}
@@ -58,3 +62,16 @@ def test_what_is_no_dicom_file_is_named(config: str, capsys: pytest.CaptureFixtu
 def test_the_ledger_is_made_anew_from_an_empty_spool(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ledger", "rebuild", "-c", config]) == 0
     assert "0 instances" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("days", "said"), [(7, False), (9, True)])
+def test_status_says_what_is_kept_longer_than_asked(
+    days: int, said: bool, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seven days is the default of node.retain.after, and a day more is no matter."""
+    database = open_database(f"sqlite:///{tmp_path / 'data' / 'ledger.db'}", migrate=True)
+    ledger = SqlLedger(database, lambda: time.time() - days * 86400)
+    decided(ledger, instance(1), "archive")
+    ledger.close()
+    assert main(["status", "-c", config]) == 1, "the node does not run"
+    assert ("originals are kept since" in capsys.readouterr().out) == said

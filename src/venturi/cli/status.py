@@ -26,6 +26,9 @@ examples:
 exit code 1 means that the node is not running
 """
 
+OVERDUE_S = 86400.0
+"""So much longer than asked originals may be kept before that is said."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
@@ -53,6 +56,13 @@ def run(args: argparse.Namespace) -> int:
             console.print(
                 f"[red]{trouble.destination} takes nothing[/] since {moment(trouble.since)} "
                 f"({trouble.failures} tries): {escape(trouble.why)}",
+                soft_wrap=True,
+            )
+        since, retain = glance.totals.oldest_kept_at, config.node.retain
+        if since is not None and since + retain.after_s + OVERDUE_S < time.time():
+            console.print(
+                f"originals are kept since {moment(since)}, longer than node.retain asks "
+                f"({retain.original}): nothing is committed of them, or they wait, or are held. venturi reconcile",
                 soft_wrap=True,
             )
         for name, wanted in config.destinations.items():
@@ -97,6 +107,7 @@ def fields(glance: Glance, running: dict[str, Any]) -> dict[str, Any]:
         "waiting": glance.waiting,
         "held": glance.held,
         "conflicts": totals.conflicts,
+        "oldest_kept_at": totals.oldest_kept_at,
         "commitments": [
             {"destination": destination, "state": state, "count": count}
             for (destination, state), count in totals.commitments.items()

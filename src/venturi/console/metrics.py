@@ -71,3 +71,9 @@ class LedgerCollector(Collector):
                 "When the oldest pending delivery was received",
                 value=totals.oldest_pending_at,
             )
+        if totals.oldest_kept_at is not None:
+            yield GaugeMetricFamily(
+                "venturi_oldest_kept_timestamp_seconds",
+                "When the oldest instance whose bytes are in the spool was decided upon",
+                value=totals.oldest_kept_at,
+            )

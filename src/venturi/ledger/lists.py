@@ -133,6 +133,9 @@ def totals(connection: sa.Connection) -> Totals:
                 deliveries.c.state == inline(State.PENDING.value)
             )
         ).scalar(),
+        oldest_kept_at=connection.execute(
+            sa.select(sa.func.min(instances.c.decided_at)).where(instances.c.state == inline("decided"))
+        ).scalar(),
         conflicts=_count(connection, sa.text("conflict")),
         commitments={(row[0], row[1]): row[2] for row in asked},
     )

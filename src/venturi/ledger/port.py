@@ -272,6 +272,8 @@ class Totals:
     """Pixel Data bytes of what was transcoded, as received."""
     bytes_after: int
     oldest_pending_at: float | None
+    oldest_kept_at: float | None = None
+    """When the oldest of what was decided upon, and is in the spool still, was decided upon."""
     conflicts: int = 0
     """Instances whose SOP Instance UID another one has with other bytes."""
     commitments: dict[tuple[str, str], int] = field(default_factory=dict)
