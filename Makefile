@@ -21,8 +21,8 @@ demo: .venv/ready
 	$(BIN)/venturi demo
 
 test: lint peers unit
-	$(BIN)/pytest -n 2 --dist loadfile -m together tests/integration
-	$(BIN)/pytest -m "not together" tests/integration
+	$(BIN)/pytest -n 3 --dist loadfile --durations 15 -m together tests/integration
+	$(BIN)/pytest --durations 15 -m "not together" tests/integration
 
 lint: .venv/ready
 	$(BIN)/ruff check .
