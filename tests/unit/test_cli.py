@@ -75,3 +75,18 @@ def test_status_says_what_is_kept_longer_than_asked(
     ledger.close()
     assert main(["status", "-c", config]) == 1, "the node does not run"
     assert ("originals are kept since" in capsys.readouterr().out) == said
+
+
+@pytest.mark.parametrize(("verb", "more"), [("redecide", []), ("drop", ["--yes"]), ("hold", [])])
+def test_what_is_on_its_way_is_said_to_be_left_as_it_is(
+    verb: str, more: list[str], config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = SqlLedger(open_database(f"sqlite:///{tmp_path / 'data' / 'ledger.db'}", migrate=True))
+    decided(ledger, instance(1), "archive")
+    decided(ledger, instance(2), "archive", "pacs")
+    ledger.claim_deliveries("archive", "somebody", 1, 60)
+    ledger.close()
+    assert main(["queue", verb, "--destination", "archive", "-c", config, *more]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("2 " if verb == "hold" else "1 ")
+    assert ("\n1 are on their way at this moment, and left as they are" in said) == (verb != "hold")

@@ -272,6 +272,10 @@ def act(ledger: Ledger, verb: Verb, args: argparse.Namespace) -> int:
         return 2
     count = ledger.act(verb, which, getpass.getuser(), dry=args.dry_run)
     print(f"{count} {VERBS[verb][1]}" + (" (not really: --dry-run)" if args.dry_run else ""))
+    if verb in {Verb.DROP, Verb.REDECIDE} and (left := ledger.under_way(which)):
+        print(
+            f"{left} are on their way at this moment, and left as they are: say it again when they have ended"
+        )
     return 0
 
 

@@ -348,6 +348,9 @@ class Ledger(Protocol):
     def act(self, verb: Verb, which: Filter, who: str, *, dry: bool = False) -> int:
         """Do what a person wants, and journal it; how many are concerned. ``dry``: only say how many."""
 
+    def under_way(self, which: Filter) -> int:
+        """How many deliveries are on their way at this moment: ``DROP`` and ``REDECIDE`` leave them as they are."""
+
     def studies(self, study_instance_uid: str = "") -> list[StudyRow]:
         """What became of each study, or of one, the latest first. Reads everything: for a person, not for a loop."""
 

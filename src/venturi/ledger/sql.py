@@ -165,6 +165,11 @@ class SqlLedger:
                 )
             return changed
 
+    def under_way(self, which: Filter) -> int:
+        """Count what is being delivered; see the port."""
+        with self._database.read() as connection:
+            return verbs.under_way(connection, which, self._clock())
+
     def studies(self, study_instance_uid: str = "") -> list[StudyRow]:
         """Say what became of each study; see the port."""
         with self._database.read() as connection:

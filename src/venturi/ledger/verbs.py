@@ -31,6 +31,13 @@ def act(connection: sa.Connection, verb: Verb, which: Filter, now: float) -> int
     return done(connection, which, now)
 
 
+def under_way(connection: sa.Connection, which: Filter, now: float) -> int:
+    """Count what is being delivered at this moment; see the port."""
+    leased = sa.and_(sa.or_(_PENDING, _HELD), deliveries.c.lease_until > now)
+    query = sa.select(sa.func.count()).select_from(_ALL).where(*matching(which), leased)
+    return connection.execute(query).scalar_one()
+
+
 def _retry(connection: sa.Connection, which: Filter, now: float) -> int:
     """Held and waiting deliveries are due now, and held instances undecided again.
 
