@@ -8,7 +8,7 @@ from venturi.ledger.lists import matching
 from venturi.ledger.port import ANEW, Attempt, Filter, Job, State
 from venturi.ledger.rows import JOB_COLUMNS, to_instance, to_outcome
 from venturi.ledger.tables import attempts, deliveries, inline, instances, renditions
-from venturi.ledger.work import LONGEST_S, thaw
+from venturi.ledger.work import LONGEST_S, is_frozen, thaw
 
 _DONE = (State.DELIVERED, State.COMMITTED)
 _NO_DESTINATION = "no-destination"
@@ -40,6 +40,13 @@ _JOBS = (
     .where(deliveries.c.id.in_(sa.bindparam("ids", expanding=True)))
     .order_by(deliveries.c.due_at, deliveries.c.id)
 )
+
+_FROZEN = (
+    sa.select(deliveries.c.id)
+    .select_from(deliveries.join(renditions, renditions.c.id == deliveries.c.rendition_id))
+    .where(deliveries.c.id.in_(sa.bindparam("ids", expanding=True)), is_frozen(renditions.c.digest))
+)
+"""What was on its way when its rendition was made again, and did not arrive: hardly ever any."""
 
 _RECORD = (
     deliveries.update()
@@ -86,7 +93,8 @@ def claim(
     if not ids:
         return []
     connection.execute(_CLAIM, {"ids": ids, "owner": owner, "until": now + lease_s})
-    thaw(connection, deliveries.c.id.in_(ids))
+    if frozen := list(connection.execute(_FROZEN, {"ids": ids}).scalars()):
+        thaw(connection, deliveries.c.id.in_(frozen))
     return [_job(row) for row in connection.execute(_JOBS, {"ids": ids}).mappings()]
 
 

@@ -195,9 +195,14 @@ def thaw(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
         .scalar_subquery()
     )
     frozen = sa.exists().where(
-        renditions.c.id == deliveries.c.rendition_id, sa.func.length(renditions.c.digest) > _DIGEST_LENGTH
+        renditions.c.id == deliveries.c.rendition_id, is_frozen(renditions.c.digest)
     )  # of theirs alone: all of them are not looked through
     connection.execute(deliveries.update().where(which, frozen).values(rendition_id=now))
+
+
+def is_frozen(digest: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Whether a rendition's row is kept for what was sent alone; see ``_freeze``."""
+    return sa.func.length(digest) > _DIGEST_LENGTH
 
 
 def _deliver(
