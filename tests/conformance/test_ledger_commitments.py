@@ -254,6 +254,37 @@ def test_what_is_asked_again_while_it_is_told_is_told_again(known: Commitments, 
     assert not report.result.failed
 
 
+def test_who_judged_before_it_was_asked_again_says_nothing(known: Commitments, clock: Clock) -> None:
+    """The peer has sent what failed, while the others' files were read."""
+    asked(known)
+    (old,) = known.to_judge(10)
+    clock.now += 20
+    asked(known)
+    first, second = (number for number, _, _ in old.references)
+    assert not known.judged(old.id, {first: COMMITTED, second: 0x0112}, clock.now)
+    (new,) = known.to_judge(10)
+    assert [reason for _, _, reason in new.references] == [None, None]
+    answered(known, COMMITTED, COMMITTED)
+    (report,) = known.claim_reports("d", clock.now, 60, 8)
+    assert report.result == CommitmentResult("1.9.1", REQUEST.references)
+
+
+def test_what_was_put_off_with_another_is_told_when_its_peer_is_here(
+    known: Commitments, clock: Clock
+) -> None:
+    asked(known)
+    answered(known, COMMITTED, COMMITTED)
+    asked(known, replace(REQUEST, transaction_uid="1.9.2"))
+    (report,) = known.claim_reports("d", clock.now, 60, 8)
+    answered(known, COMMITTED, COMMITTED)
+    known.told(report.id, "d", "unreachable", clock.now + 900, off=True)
+    assert known.claim_reports("d", clock.now, 60, 8) == []
+    here = known.claim_report("ct", "CT1", "r", 60)
+    assert here is not None
+    assert here.transaction_uid == "1.9.2"
+    assert known.claim_report("ct", "CT1", "r", 60) is None, "that was tried just now"
+
+
 def test_who_is_off_is_called_for_one_request_and_has_one_judged_for_it(
     known: Commitments, clock: Clock
 ) -> None:
@@ -801,6 +832,21 @@ def test_a_peers_word_lets_nothing_go_where_a_lossy_copy_has_the_same_uid(
         known.asked(request, name, "peer", [job.id], UNTIL)
         known.reported(CommitmentResult(request.transaction_uid, request.references), "peer", 0)
         assert state(ledger, job.id) is State.COMMITTED
+    clock.now += 100
+    assert ledger.removable(clock.now, 10, committed=True) == []
+
+
+def test_nor_where_that_is_of_another_receipt_of_the_same_bytes(
+    ledger: Ledger, known: Commitments, clock: Clock
+) -> None:
+    assert COPY.lossy is not None
+    keep = replace(COPY, lossy=replace(COPY.lossy, sop_instance_uid="1.2.3.1"))
+    sent(ledger, instance(1, sha256="a" * 64), outcome=keep, commit_due_at=None)
+    whole = sent(ledger, instance(2, uid="1.2.3.1", sha256="a" * 64))
+    request = CommitmentRequest("1.9.1", REQUEST.references[:1])
+    known.asked(request, "pacs", "peer", [whole], UNTIL)
+    known.reported(CommitmentResult("1.9.1", request.references), "peer", 0)
+    assert state(ledger, whole) is State.COMMITTED
     clock.now += 100
     assert ledger.removable(clock.now, 10, committed=True) == []
 

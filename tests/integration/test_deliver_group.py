@@ -91,6 +91,19 @@ def test_when_one_is_down_the_next_gets_it_and_the_one_is_left_alone(ledger: Sql
     assert made.got() == {"a": ["1", "2"], "b": ["1", "2", "3"], "c": []}
 
 
+def test_one_that_is_back_is_so_though_its_batch_is_given_back(ledger: SqlLedger) -> None:
+    """As that of a slow one is, and its generator closed."""
+    made = Made(ledger, spread=False)
+    for breaker in made.breakers.values():
+        breaker.failed("unreachable")
+    instance = Instance("0" * 32, "a" * 64, 100, ENVELOPE)
+    outcome = Outcome(AS_RECEIVED, ENVELOPE.transfer_syntax, 100, "a" * 64)
+    parcels = [Parcel(number, instance, outcome, Path("x"), Path("x"), "1") for number in (1, 2)]
+    with contextlib.closing(made.group.deliver(parcels)) as receipts:  # type: ignore[type-var]  # it is a generator
+        assert next(receipts).ending is Ending.DELIVERED
+    assert made.breakers["a"].closed
+
+
 def test_a_study_stays_with_the_member_that_has_it_beyond_a_restart(ledger: SqlLedger) -> None:
     made = Made(ledger, spread=False)
     made.members["a"].answer = DOWN

@@ -22,6 +22,7 @@ from venturi.deliver.commitment_scu import Asking
 from venturi.deliver.dicom_scu import NotAssociated
 from venturi.deliver.promise import Keeping
 from venturi.deliver.reread import Where
+from venturi.deliver.wire import Lost
 from venturi.deliver_role import Places
 from venturi.ledger import commitments_of_peers as commitments
 from venturi.ledger.port import Commitment, Copy, Filter, Kept, Uncommitted
@@ -251,14 +252,43 @@ def test_no_yes_grows_old_while_who_is_off_is_called(
     assert [len(result.failed) for result in told] == [1], "once, and as it is now"
 
 
+def test_who_told_the_first_answer_ends_nothing_of_the_second(
+    ledger: SqlLedger, looked: type[Looked]
+) -> None:
+    """A peer that hears slowly has asked again meanwhile, and does not hear the second."""
+    again, began = CommitmentRequest("1.9", (Reference(CT, "1.2.3.2"),)), threading.Event()
+    calls: list[str] = []
+
+    def tell(commitment: Commitment) -> int:
+        if commitment.peer == "off":
+            return 0
+        calls.append(commitment.peer)
+        if len(calls) == 1:
+            ledger.commitments.requested(again, "ct", "CT1", "VENTURI", time.time() + 3600)
+            assert began.wait(10)
+        elif len(calls) == 2:
+            began.set()
+            time.sleep(1.0)
+            raise Lost("aborted", "the peer aborted")
+        return 0
+
+    telling(ledger, looked(Keeping.AS_FILE), tell, lambda: len(calls) == 3)
+    assert len(calls) == 3
+
+
 # --- asking ---
 
 
-def test_one_instance_that_a_peer_can_not_bear_keeps_no_other_waiting(ledger: SqlLedger) -> None:
+@pytest.mark.parametrize("aborts", [False, True])
+def test_one_instance_that_a_peer_can_not_bear_keeps_no_other_waiting(
+    ledger: SqlLedger, *, aborts: bool
+) -> None:
     numbers = [sent(ledger, instance(number), commit_due_at=1.0) for number in range(3, 13)]
 
     def ask(_destination: str, _member: str, request: CommitmentRequest, take: Callable[..., int]) -> int:
         if any(reference.sop_instance_uid == "1.2.3.7" for reference in request.references):
+            if aborts:
+                raise Lost("aborted", "the peer aborted")
             return 0x0110
         return take(CommitmentResult(request.transaction_uid, request.references))
 

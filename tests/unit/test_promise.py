@@ -125,6 +125,22 @@ def test_a_lossy_copy_under_the_same_uid_leaves_a_peers_word_open() -> None:
     assert said(kept(copy(FOLDER, "delivered"), copy(VIEWER, "delivered", same))) == [COMMITTED]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("peer", ["ct", "mr"])
+def test_so_does_one_of_another_receipt(peer: str, order: int) -> None:
+    same_uid = replace(LOSSLESS, lossy=Lossy("1.2.3", 10.0, 3, 50.0))
+    whole, small = kept(copy(PACS, "committed")), kept(copy(PACS, "committed", same_uid), peer=peer)
+    assert said(*[small, whole][::order]) == [0x0110]
+
+
+def test_what_another_peer_sent_again_is_waited_for_until_it_is_decided() -> None:
+    first = kept(copy(PACS, "committed"))
+    assert said(first, kept(peer="mr", state="received")) == [None]
+    assert said(first, kept(peer="mr", state="received", held="no-route")) == [COMMITTED], "it goes nowhere"
+    assert said(kept(peer="mr", state="received"), first) == [COMMITTED]
+    assert said(kept(copy(FOLDER, "delivered")), kept(peer="mr", state="received")) == [COMMITTED]
+
+
 def test_of_other_bytes_each_must_be_safe() -> None:
     first, second = kept(copy(FOLDER, "delivered")), kept(copy(FOLDER, "pending"), sha256="b")
     assert said(first, second) == [COMMITTED, None]

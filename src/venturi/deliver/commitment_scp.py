@@ -6,6 +6,7 @@ is judged.
 Nothing ends it but ``stop``: what is unexpected is logged, and tried again.
 """
 
+import itertools
 import random
 import threading
 import time
@@ -91,16 +92,16 @@ class Answering:
     def _run_telling(self) -> None:
         """Claim no more than can be told at once: what waits here grows old, and its lease runs out."""
         telling: list[Future[None]] = []
+        owners = (f"{self._owner}{number}" for number in itertools.count())
         while not self._stop.is_set():
             telling = [one for one in telling if not one.done()]
-            free = TELLERS - len(telling)
+            free, owner = (
+                TELLERS - len(telling),
+                next(owners),
+            )  # who told of the first asking ends no other's lease
             try:
-                due = (
-                    self._known.claim_reports(self._owner, time.time() - SAME_S, LEASE_S, free)
-                    if free
-                    else []
-                )
-                telling += [self._tellers.submit(self._tell, commitment) for commitment in due]
+                due = self._known.claim_reports(owner, time.time() - SAME_S, LEASE_S, free) if free else []
+                telling += [self._tellers.submit(self._tell, commitment, owner) for commitment in due]
             except Exception:  # as above
                 log.exception("storage commitments not told; it goes on later")
             self._stop.wait(self._pause_s())
@@ -193,7 +194,7 @@ class Answering:
         there = copy.state in {State.DELIVERED, State.COMMITTED}
         return self._where(copy.destination, copy.member if there else "").keeping
 
-    def _tell(self, commitment: Commitment) -> None:
+    def _tell(self, commitment: Commitment, owner: str) -> None:
         failure, due_at, off = "", None, False
         try:
             status = self._talk.tell(commitment)
@@ -210,7 +211,7 @@ class Answering:
         if failure and status is not None and time.time() < commitment.at + TELL_DAYS * 86400:
             due_at = time.time() + Backoff().delay_s(commitment.tries + 1, random.random())  # noqa: S311 - jitter
         try:
-            self._known.told(commitment.id, self._owner, failure, due_at, off=off)
+            self._known.told(commitment.id, owner, failure, due_at, off=off)
         except Exception:  # the lease runs out, and it is told again
             log.exception("storage commitment told, but not recorded", peer=commitment.peer)
         if failure and not commitment.tries:

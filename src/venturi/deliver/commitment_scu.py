@@ -130,15 +130,15 @@ class Asking:
             found = self._known.reported(result, peer, time.time() + RESEND_S)
             return 0 if found is not None else INVALID_ARGUMENT
 
-        again_at = time.time()
+        again_at, there = time.time(), True
         try:
             status = self._talk.ask(self._name, member, request, take)
             why = f"it answered {status:04X}" if status and status & 0xF000 != 0xB000 else ""
-            if why:
-                again_at += REFUSED_S if len(once) == 1 else 0.0
-                self._at_once = max(1, len(once) // 2)
         except (NotAssociated, Lost) as error:
-            why = f"{error.status}: {error}"
+            why, there = f"{error.status}: {error}", isinstance(error, Lost)
+        if why and there:  # some abort at what they can't bear
+            again_at += REFUSED_S if len(once) == 1 else 0.0
+            self._at_once = max(1, len(once) // 2)
         if not why:
             self._failures.pop(member, None)
             self._at_once = min(AT_ONCE, 2 * self._at_once)

@@ -107,10 +107,9 @@ class Group:
         for receipt in self._members[name].deliver(parcels):
             if receipt.ending is Ending.LATER:
                 why = receipt.status
-            else:
+            elif not arrived:  # at once: whoever asked may have enough of them now
                 arrived = True
+                self._breakers[name].worked()
             yield replace(receipt, member=name, detail=f"{name}: {receipt.detail}".rstrip(": "))
-        if arrived:
-            self._breakers[name].worked()
-        elif why:
+        if why and not arrived:
             self._breakers[name].failed(why)

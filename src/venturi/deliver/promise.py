@@ -41,6 +41,8 @@ class Verdict:
     """Whether it rests on a peer's word."""
 
 
+_ANY = ""
+"""Any destination: what came again is not decided yet."""
 _WAITS = Verdict(None, why="it is not yet everywhere where it is kept")
 
 
@@ -58,10 +60,13 @@ def judge(
         return [Verdict(CLASS_INSTANCE_CONFLICT, why="it came as of another SOP class")]
     contents: dict[str, list[Verdict]] = {each.instance.sha256: [] for each in meant}
     since: dict[str, dict[str, str]] = defaultdict(dict)
+    unclear = any(each.conflict or _lossy_under_its_uid(each) for each in kept)
     for each in reversed(kept):
         again = since[each.instance.sha256]
         if meant is kept or each.instance.envelope.peer == peer:
-            contents[each.instance.sha256].append(_receipt(each, keeping, again))
+            contents[each.instance.sha256].append(_receipt(each, keeping, again, unclear=unclear))
+        if each.state == "received" and not each.held:
+            again.setdefault(_ANY, State.PENDING)
         for copy in each.copies:
             if copy.lossless:
                 again.setdefault(copy.destination, copy.state)
@@ -81,10 +86,13 @@ def _together(verdicts: Sequence[Verdict]) -> Verdict:
     return waits if waits is not None else verdicts[-1]
 
 
-def _receipt(kept: Kept, keeping: Callable[[Copy], Keeping], again: Mapping[str, str]) -> Verdict:
+def _receipt(
+    kept: Kept, keeping: Callable[[Copy], Keeping], again: Mapping[str, str], *, unclear: bool
+) -> Verdict:
     """``again``: destinations that were to get the same bytes later, whoever sent them, and the last delivery's state.
 
-    What such a one said before is no answer any more.
+    What such a one said before is no answer any more. ``unclear``: whether something else has its UID, too, in any
+    receipt of it.
     """
     if kept.held or kept.state == "received":
         return _WAITS
@@ -100,14 +108,15 @@ def _receipt(kept: Kept, keeping: Callable[[Copy], Keeping], again: Mapping[str,
         )
         return Verdict(PROCESSING_FAILURE, why=why)
     by_peer = any(how is Keeping.BY_PEER for _, how in lasting)
-    if by_peer and (kept.conflict or _lossy_under_its_uid(kept)):
+    if by_peer and unclear:
         return Verdict(PROCESSING_FAILURE, why="other bytes have its UID, too: which a peer has is not known")
     if any(how is Keeping.BY_PEER and copy.place for copy, how in lasting):
         return Verdict(PROCESSING_FAILURE, why="its destination was a folder then, and is a peer now")
     done = {Keeping.AS_FILE: (State.DELIVERED, State.COMMITTED), Keeping.BY_PEER: (State.COMMITTED,)}
     if any(copy.state not in done.get(how, ()) for copy, how in lasting):
         return _WAITS
-    later = {again.get(copy.destination, State.COMMITTED) for copy, how in lasting if how is Keeping.BY_PEER}
+    asked = [copy.destination for copy, how in lasting if how is Keeping.BY_PEER]
+    later = {again.get(name, State.COMMITTED) for name in (*asked, *((_ANY,) if asked else ()))}
     if State.DROPPED in later:
         return Verdict(PROCESSING_FAILURE, why="it came again, and was given up")
     if later - {State.COMMITTED}:

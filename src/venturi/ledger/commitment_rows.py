@@ -44,19 +44,26 @@ def insert(
         .values(**row, transaction_uid=request.transaction_uid, tries=0, detail="", lease_until=0.0)
         .returning(commitments.c.id)
     ).scalar_one()
+    insert_items(connection, made, request.references, numbers)
+    return int(made)
+
+
+def insert_items(
+    connection: sa.Connection, commitment: int, references: Sequence[Reference], numbers: Sequence[int] = ()
+) -> None:
+    """Write what a request refers to; see ``insert``."""
     connection.execute(
         commitment_items.insert(),
         [
             {
-                "commitment_id": made,
+                "commitment_id": commitment,
                 "sop_class_uid": reference.sop_class_uid,
                 "sop_instance_uid": reference.sop_instance_uid,
                 "delivery_id": numbers[index] if numbers else None,
             }
-            for index, reference in enumerate(request.references)
+            for index, reference in enumerate(references)
         ],
     )
-    return int(made)
 
 
 def whole(

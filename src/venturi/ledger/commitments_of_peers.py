@@ -15,6 +15,7 @@ from venturi.ledger.commitment_rows import (
     OPEN,
     delete,
     insert,
+    insert_items,
     to_copy,
     whole,
 )
@@ -55,7 +56,7 @@ class OfPeers:
             for known in whole(connection, same, 1):
                 if {each for _, each, _ in known.references} != set(request.references):
                     return False
-                self._ask_again(connection, known.id, now + SETTLE_S)
+                self._ask_again(connection, known, now + SETTLE_S)
                 return True
             theirs = sa.and_(
                 commitments.c.peer == peer,
@@ -134,7 +135,9 @@ class OfPeers:
     def claim_report(self, peer: str, calling_ae: str, owner: str, lease_s: float) -> Commitment | None:
         """Claim what a peer is to be told that is here; see the port. Most looks find nothing, and lock nothing."""
         theirs = sa.and_(commitments.c.peer == peer, commitments.c.calling_ae == calling_ae)
-        due = sa.func.coalesce(commitments.c.due_at, 0.0) <= self._clock()
+        # Where another one was told in vain, all are put off: not what nobody has tried to tell to who is here now.
+        untried = commitments.c.tries == 0
+        due = sa.or_(untried, sa.func.coalesce(commitments.c.due_at, 0.0) <= self._clock())
         found = self._claim(sa.and_(ANSWERED, theirs, due), owner, lease_s, 1)
         return found[0] if found else None
 
@@ -216,14 +219,19 @@ class OfPeers:
             )
         )
 
-    def _ask_again(self, connection: sa.Connection, number: int, due_at: float) -> None:
+    def _ask_again(self, connection: sa.Connection, known: Commitment, due_at: float) -> None:
         """Judge a request anew, whole: its peer may have sent what failed.
 
         Whoever tells of it at this moment answers the first asking, and its lease is over: this one is told, too.
-        What is not certain by the first one's time fails still: who asks again and again is to hear that.
+        Whoever judges it at this moment knows nothing of what was sent since: references get new numbers, which it has
+        not. What is not certain by the first one's time fails still: who asks again and again is to hear that.
         """
+        number, before = known.id, [each for each, _, _ in known.references]
+        insert_items(connection, number, [reference for _, reference, _ in known.references])
         connection.execute(
-            commitment_items.update().where(commitment_items.c.commitment_id == number).values(reason=None)
+            commitment_items.delete().where(
+                commitment_items.c.commitment_id == number, commitment_items.c.id <= max(before, default=0)
+            )
         )
         free = {"lease_owner": None, "lease_until": 0.0}
         connection.execute(

@@ -73,10 +73,13 @@ def removable(
 
 
 def _lossy_under_its_uid() -> sa.Exists:
-    """Whether a lossy copy has the UID of the original: a peer that has one of them has not said which."""
+    """Whether a lossy copy has the UID of the original: a peer that has one of them has not said which.
+
+    Of whichever receipt: the same bytes may have come again, and gone another way.
+    """
     lossy = renditions.alias("lossy")
     same = lossy.c.lossy_sop_instance_uid == instances.c.sop_instance_uid
-    return sa.exists().where(lossy.c.instance_id == instances.c.id, same).correlate(instances)
+    return sa.exists().where(same).correlate(instances)
 
 
 def _replaced() -> sa.Exists:
