@@ -83,6 +83,9 @@ def test_hold_release_drop_and_resend(tmp_path: Path, files: list[Path]) -> None
             resent = node.command("queue resend", "--destination", "main-pacs", "--newer", "1h")
             assert resent.stdout == "1 deliveries will be sent again\n"
             (given_up,) = [row for row in node.deliveries() if row["state"] == "dropped"]
+            none = node.command("queue resend -n", "--state", "dropped")
+            assert (none.returncode, none.stdout[:2]) == (1, "0 ")
+            assert none.stderr.startswith("none of these can be sent again: their bytes have been removed")
             assert (
                 node.command(f"queue resend {given_up['id']}").stdout == "1 deliveries will be sent again\n"
             )

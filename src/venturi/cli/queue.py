@@ -320,6 +320,13 @@ def act(config: Config, ledger: Ledger, verb: Verb, args: argparse.Namespace) ->
         numbers = ", ".join(map(str, missing))
         print(f"there is no delivery {numbers}: venturi queue ls --state all", file=sys.stderr)
         return 1
+    if verb is Verb.RESEND and not count and ledger.deliveries(replace(which, limit=1)):
+        print(
+            "none of these can be sent again: their bytes have been removed (node.retain), or a person holds or "
+            "gave them up (name their numbers): venturi queue ls --state all",
+            file=sys.stderr,
+        )
+        return 1
     if not count and (words := unknown(config, args.destination)):
         print(words, file=sys.stderr)
         return 1
