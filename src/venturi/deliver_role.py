@@ -27,7 +27,7 @@ from venturi.destinations import GroupParts, destination_of, is_open, pace_of
 from venturi.ledger.port import Commitment, Role
 from venturi.log import get_logger
 from venturi.model import CommitmentRequest, CommitmentResult
-from venturi.node import bell_of, ledger_of, spool_of
+from venturi.node import bell_of, hurried_at, ledger_of, spool_of
 
 log = get_logger()
 
@@ -73,8 +73,14 @@ class DeliverRole:
     def run(self, stop: threading.Event) -> None:
         """Wake who sleeps when there is something to do, until ``stop`` is set; then let all of them end."""
         told: list[Trouble] | None = None
+        hurried = hurried_at(self._config)
         while not stop.is_set():
-            if self._bell.wait(WAKE_S):
+            rung = self._bell.wait(WAKE_S)
+            if (at := hurried_at(self._config)) != hurried:
+                hurried = at
+                for breaker in self._breakers:
+                    breaker.hurry()
+            if rung:
                 for courier in self._couriers:
                     courier.wake()
                 self._answering.wake()

@@ -40,6 +40,8 @@ log = get_logger()
 ROLES = ("receive", "transcode", "deliver", "console")
 BACKLOG = 4096
 NICE = 10
+HURRY = "hurry"
+"""An empty file in ``run``: its time is when a person last said that destinations are back."""
 
 
 def ledger_url(config: Config) -> str:
@@ -78,12 +80,25 @@ def bell_of(config: Config, role: Role | None = None) -> UnixDoorbell:
     return UnixDoorbell(config.node.data / "run", role)
 
 
-def wake(config: Config) -> None:
-    """Ring for all roles: something has changed in the ledger."""
+def wake(config: Config, hurry: bool = False) -> None:
+    """Ring for all roles: something has changed in the ledger.
+
+    ``hurry``: a person says that what took nothing is back, so it is asked without waiting for its pause to end.
+    """
     bell = bell_of(config)
+    if hurry:
+        (config.node.data / "run" / HURRY).touch()
     for role in Role:
         bell.ring(role)
     bell.close()
+
+
+def hurried_at(config: Config) -> int:
+    """When a person last did so; 0: never."""
+    try:
+        return (config.node.data / "run" / HURRY).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def rebuild(config: Config) -> int:

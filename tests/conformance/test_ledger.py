@@ -786,7 +786,11 @@ def test_a_filter_by_age_means_when_it_was_received(ledger: Ledger) -> None:
 
 
 def test_every_receipt_of_a_study_is_accounted_for(ledger: Ledger, clock: Clock) -> None:
-    decided(ledger, instance(1), "archive", "pacs", outcome=MADE)
+    other = replace(MADE, target=Target("1.2.840.10008.1.2.4.90"))
+    ledger.add([instance(1)])
+    ledger.claim_instances("w", 100, 60)
+    wanted = (Decision("archive", "grey", MADE.target), Decision("pacs", "grey", other.target))
+    assert ledger.judge(Judgement(instance(1), wanted, (MADE, other), summary=SUMMARY), "w")
     decided(ledger, instance(2))  # discarded
     delivered(ledger, "archive")
     ledger.add([instance(3), instance(4, uid="1.2.3.1")])

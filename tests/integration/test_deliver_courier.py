@@ -20,6 +20,7 @@ from venturi.deliver.courier import Courier
 from venturi.deliver.dicom import Dicom
 from venturi.deliver.pace import Pace
 from venturi.deliver.port import Ending, Parcel, Receipt
+from venturi.deliver.retry import Backoff
 from venturi.errors import Temporary
 from venturi.ledger.port import Attempt, Filter, State, Verb
 
@@ -79,6 +80,29 @@ def test_a_destination_that_is_down_is_asked_and_then_tried_with_one_object(node
             courier.stop()
         for courier in couriers:
             courier.join(30)
+
+
+def test_a_person_who_says_that_it_is_back_ends_its_pause(node: Node, corpus: Path) -> None:
+    deliveries(node, corpus, 3)
+    where, slowly = Counting(), Backoff(first_s=600.0)
+    where.reachable = True
+    breaker = Breaker("there", slowly)
+    courier = Courier("there", where, node.ledger, node.spool, "test", slowly, breaker)
+    courier.start()
+    try:
+        until(lambda: not breaker.closed)
+        assert breaker.wait_s() > 20
+        where.up = True
+        node.ledger.act(Verb.RETRY, Filter(), "test")
+        courier.wake()
+        time.sleep(1.0)
+        assert where.asked == 0, "a ring may mean anything"
+        breaker.hurry()
+        until(lambda: node.states() == [State.DELIVERED] * 3, 10)
+        assert where.asked == 1
+    finally:
+        courier.stop()
+        courier.join(30)
 
 
 def test_outside_its_hours_a_destination_gets_nothing(node: Node, corpus: Path) -> None:

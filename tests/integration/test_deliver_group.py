@@ -160,6 +160,7 @@ def test_outside_its_hours_a_member_gets_nothing(ledger: SqlLedger) -> None:
     (receipt,) = made.deliver("2")
     assert (receipt.ending, receipt.there) == (Ending.LATER, False)
     assert made.got() == {"a": [], "b": [], "c": ["1", "2"]}
+    assert made.group.probe() == "a: not at this hour; b: not at this hour; c: not there"
 
 
 def counts(node: RunningNode) -> dict[tuple[str, str], int]:

@@ -51,6 +51,18 @@ def test_hold_release_drop_and_resend(tmp_path: Path, files: list[Path]) -> None
     with running(tmp_path, text) as node:
         send(node, *files)
         node.until(lambda: counts(node) == {("archive", "delivered"): 2, ("main-pacs", "pending"): 2}, 60)
+        node.until(lambda: "main-pacs takes nothing since" in node.command("queue ls").stdout, 60)
+        assert "takes nothing" not in node.command("queue ls", "--destination", "archive").stdout
+        some = node.command("queue ls", "--limit", "1")
+        assert some.stderr == "not all: more than 1 of pending; --limit shows more\n"
+        assert node.command("queue ls", "--limit", "2").stderr == ""
+        for action in ("ls", "retry -n", "resend -n"):
+            misspelt = node.command(f"queue {action}", "--destination", "main-pcs")
+            assert "no destination 'main-pcs' (there is: archive, main-pacs)" in misspelt.stderr
+            assert misspelt.returncode == (0 if action == "ls" else 1)
+        nobody = node.command("queue resend -n 999")
+        assert nobody.stderr == "there is no delivery 999: venturi queue ls --state all\n"
+        assert nobody.returncode == 1
         asked = node.command("queue hold", "--destination", "main-pacs", "--dry-run")
         assert asked.stdout == "2 are held (not really: --dry-run)\n"
         assert counts(node)["main-pacs", "pending"] == 2
@@ -71,6 +83,9 @@ def test_hold_release_drop_and_resend(tmp_path: Path, files: list[Path]) -> None
             resent = node.command("queue resend", "--destination", "main-pacs", "--newer", "1h")
             assert resent.stdout == "1 deliveries will be sent again\n"
             (given_up,) = [row for row in node.deliveries() if row["state"] == "dropped"]
+            none = node.command("queue resend -n", "--state", "dropped")
+            assert (none.returncode, none.stdout[:2]) == (1, "0 ")
+            assert none.stderr.startswith("none of these can be sent again: their bytes have been removed")
             assert (
                 node.command(f"queue resend {given_up['id']}").stdout == "1 deliveries will be sent again\n"
             )

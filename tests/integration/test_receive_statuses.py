@@ -113,11 +113,13 @@ def test_below_the_watermark_new_associations_are_rejected_and_running_ones_stor
         filler = fill(data, leave=0.2)
         until(lambda: storescu(node, sent) == [CONGESTION] and events(node).count("intake stops") == 2)
         assert [storescu(node, sent) for _ in range(6)] == [[CONGESTION]] * 6
+        assert "nothing new is taken: less than 40% of the spool is free" in node.command("status").stdout
         uids = [f"1.2.2.{number}" for number in range(8)]
         for uid, one in zip(uids, [*there, *there], strict=True):
             assert send(one, identity(CT, uid) + bytes(10_000), sop_instance=uid) == 0x0000
         filler.unlink()
         until(lambda: storescu(node, sent) == ["0000"] and events(node).count("intake goes on") == 2)
+        assert "nothing new is taken" not in node.command("status").stdout
         assert [storescu(node, sent) for _ in range(6)] == [["0000"]] * 6
         for one in there:
             one.release()

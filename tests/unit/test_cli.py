@@ -56,6 +56,7 @@ def test_a_wrong_configuration_is_exit_code_2_with_its_place(
 
 def test_what_is_no_dicom_file_is_named(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", config, "-c", config]) == 1
+    assert main(["explain", config, "-c", config, "--peer", "nobody"]) == 2
     assert "not DICOM" in capsys.readouterr().out
 
 

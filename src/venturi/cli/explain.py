@@ -17,7 +17,7 @@ from venturi.cli.tables import PROOFS, as_json, console, lost, saving, size
 from venturi.config.schema import Config
 from venturi.dataset.facts import read_header
 from venturi.dataset.syntaxes import lookup
-from venturi.errors import Malformed
+from venturi.errors import ConfigError, Malformed
 from venturi.ledger.port import TRUSTED_S, holds
 from venturi.model import Acceptance, Instance, Outcome, Target
 from venturi.rules.condition import Seen
@@ -58,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args)
     acceptances = node.acceptances(config, time.time() - TRUSTED_S)
     called = args.called or config.node.ae_title[0]
+    if args.peer and args.peer not in config.peers:
+        known = ", ".join(config.peers) or "none"
+        raise ConfigError([f"{config.path}: there is no peer {args.peer!r} (there is: {known})"])
     peer = args.peer or node.peer_of_title(config, args.calling)
     code, told = 0, []
     for path in walk(args.files):

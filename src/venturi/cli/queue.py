@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from venturi import node
 from venturi.cli.common import add_config_option, load_config
+from venturi.cli.status import living, show_closed, show_troubles
 from venturi.cli.tables import NO_BREAK, PROOFS, as_json, clock, console, lost, moment, saving, short, table
 from venturi.config.schema import Config
 from venturi.config.values import duration_of
@@ -140,36 +141,73 @@ def run(args: argparse.Namespace) -> int:
     ledger = node.ledger_of(config)
     try:
         if args.action in set(Verb):
-            code = act(ledger, Verb.REDECIDE if getattr(args, "redecide", False) else Verb(args.action), args)
-            if code == 0 and not args.dry_run:
-                node.wake(config)
+            verb = Verb.REDECIDE if getattr(args, "redecide", False) else Verb(args.action)
+            code = act(config, ledger, verb, args)
+            if code != 2 and not args.dry_run:
+                node.wake(config, hurry=args.action == Verb.RETRY)
             return code
         if args.action == "export":
             return export(config, ledger, args)
-        return {"ls": ls, "show": show, "journal": show_journal}[args.action](ledger, args)
+        if args.action == "ls":
+            return ls(config, ledger, args)
+        return {"show": show, "journal": show_journal}[args.action](ledger, args)
     finally:
         ledger.close()
 
 
-def ls(ledger: Ledger, args: argparse.Namespace) -> int:
+def ls(config: Config, ledger: Ledger, args: argparse.Namespace) -> int:
     """List."""
     # Held ones first, and each state with a limit of its own: a backlog must not hide what waits for a person.
     states = {None: ("held", "pending"), "all": ("",)}.get(args.state, (args.state,))
-    which = replace(meant(args, args.limit), state="")
-    rows = [row for state in states for row in ledger.deliveries(replace(which, state=state))]
+    limit = max(args.limit, 0)
+    which = replace(meant(args, limit + 1), state="")
+    found = [ledger.deliveries(replace(which, state=state)) for state in states]
+    rows = [row for some in found for row in some[:limit]]
     held = []
     if not args.destination and args.state in {None, "held", "all"}:
         held = ledger.instances(replace(which, state="held"))
+    more = [state or "all" for state, some in zip(states, found, strict=True) if len(some) > limit]
+    more += ["held instances"] * (len(held) > limit)
+    held = held[:limit]
     if args.json:
         print(as_json({"deliveries": rows, "held_instances": held}))
-        return 0
-    if not rows and not held:
-        print("nothing waits and nothing is held")
-    if rows:
-        console.print(delivery_table(rows))
-    if held:
-        console.print(held_table(held))
+    else:
+        if not rows and not held and not more:
+            print(
+                "nothing waits and nothing is held"
+                if which == Filter(limit=which.limit) and args.state is None
+                else "nothing of that kind"
+            )
+        if rows:
+            console.print(delivery_table(rows))
+        if held:
+            console.print(held_table(held))
+        tell_why(config, {row.destination for row in rows if row.state == State.PENDING})
+    if more:
+        print(f"not all: more than {limit} of {', '.join(more)}; --limit shows more", file=sys.stderr)
+    if not rows and (words := unknown(config, args.destination)):
+        print(words, file=sys.stderr)
     return 0
+
+
+def tell_why(config: Config, waiting: set[str]) -> None:
+    """Say which of these destinations, or members of theirs, take nothing, and why."""
+    running = living(config.node.data)
+    if waiting and not running:
+        console.print("[red]not running[/]: nothing is delivered")
+    show_troubles(config, running, waiting)
+    members = {each for name in waiting for each in config.groups.get(name, ())}
+    show_closed(config, sorted((waiting | members) & set(config.destinations)))
+
+
+def unknown(config: Config, destination: str) -> str:
+    """Why nothing waits for a destination of that name, in words; empty where there is nothing to say."""
+    if destination and destination not in config.destinations:
+        known = ", ".join(config.destinations) or "none"
+        return f"the configuration has no destination {destination!r} (there is: {known})"
+    if groups := [name for name, members in config.groups.items() if destination in members]:
+        return f"{destination} gets what waits for {', '.join(groups)}, too: that is listed under that name"
+    return ""
 
 
 def delivery_table(rows: list[DeliveryRow]) -> object:
@@ -257,7 +295,7 @@ def show(ledger: Ledger, args: argparse.Namespace) -> int:
     return 0
 
 
-def act(ledger: Ledger, verb: Verb, args: argparse.Namespace) -> int:
+def act(config: Config, ledger: Ledger, verb: Verb, args: argparse.Namespace) -> int:
     """Do a verb, and say how many."""
     which = meant(args)
     everything = which == Filter(limit=which.limit)
@@ -276,7 +314,28 @@ def act(ledger: Ledger, verb: Verb, args: argparse.Namespace) -> int:
         print(
             f"{left} are on their way at this moment, and left as they are: say it again when they have ended"
         )
+    if verb is Verb.HOLD and not args.dry_run and (left := ledger.under_way(which)):
+        print(f"of these, {left} are on their way at this moment, and arrive, or are held then")
+    if missing := sorted(set(args.ids) - {row.id for row in known_of(ledger, args.ids)}):
+        numbers = ", ".join(map(str, missing))
+        print(f"there is no delivery {numbers}: venturi queue ls --state all", file=sys.stderr)
+        return 1
+    if verb is Verb.RESEND and not count and ledger.deliveries(replace(which, limit=1)):
+        print(
+            "none of these can be sent again: their bytes have been removed (node.retain), or a person holds or "
+            "gave them up (name their numbers): venturi queue ls --state all",
+            file=sys.stderr,
+        )
+        return 1
+    if not count and (words := unknown(config, args.destination)):
+        print(words, file=sys.stderr)
+        return 1
     return 0
+
+
+def known_of(ledger: Ledger, ids: list[int]) -> list[DeliveryRow]:
+    """Those deliveries of these that there are."""
+    return ledger.deliveries(Filter(ids=tuple(ids), limit=len(ids))) if ids else []
 
 
 def export(config: Config, ledger: Ledger, args: argparse.Namespace) -> int:

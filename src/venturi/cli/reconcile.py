@@ -77,7 +77,7 @@ def show(found: Reconciled) -> None:
         return
     made = table("studies", "study", "last", "received>", "transcoded>", "what became of it")
     for row in found.studies:
-        study = row.study_instance_uid or "[dim](not known yet)[/]"
+        study = row.study_instance_uid or "[dim](without, or not read yet)[/]"
         made.add_row(study, clock(row.last_at), f"{row.received:,}", f"{row.transcoded:,}", words(row))
     console.print(made)
     console.print(

@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.markup import escape
 from venturi import destinations, node
 from venturi.cli.common import add_config_option, load_config
 from venturi.cli.tables import as_json, console, moment, saving, size, table
-from venturi.config.schema import GroupDestination
+from venturi.config.schema import Config, GroupDestination
 from venturi.console.port import Glance, done
 from venturi.dataset.syntaxes import lookup
 from venturi.process import lives
@@ -52,12 +53,15 @@ def run(args: argparse.Namespace) -> int:
         print(as_json({**fields(glance, running), "troubles": troubles}))
     else:
         show(glance, running)
-        for trouble in troubles:
+        least = config.node.limits.min_free
+        if glance.free_fraction < least:
             console.print(
-                f"[red]{trouble.destination} takes nothing[/] since {moment(trouble.since)} "
-                f"({trouble.failures} tries): {escape(trouble.why)}",
+                f"[red]nothing new is taken[/]: less than {least:.0%} of the spool is free (node.limits.min_free), "
+                "and every association is rejected. What has been delivered goes sooner with a shorter "
+                "node.retain.after, at SIGHUP",
                 soft_wrap=True,
             )
+        show_troubles(config, running)
         since, retain = glance.totals.oldest_kept_at, config.node.retain
         if since is not None and since + retain.after_s + OVERDUE_S < time.time():
             console.print(
@@ -65,11 +69,29 @@ def run(args: argparse.Namespace) -> int:
                 f"({retain.original}): nothing is committed of them, or they wait, or are held. venturi reconcile",
                 soft_wrap=True,
             )
-        for name, wanted in config.destinations.items():
-            if not isinstance(wanted, GroupDestination) and not wanted.open_at(time.localtime()):
-                hours = ", ".join(map(str, wanted.between))
-                console.print(f"{name} gets nothing now: between {hours} only")
+        show_closed(config, config.destinations)
     return 0 if running else 1
+
+
+def show_troubles(config: Config, running: dict[str, Any], only: Collection[str] | None = None) -> None:
+    """A line for each destination, or each of these, that takes nothing, and for members of groups; why."""
+    for trouble in destinations.troubles_of(config) if "deliver" in running.get("roles", {}) else ():
+        if only is not None and trouble.destination.partition("/")[0] not in only:
+            continue
+        console.print(
+            f"[red]{trouble.destination} takes nothing[/] since {moment(trouble.since)} "
+            f"({trouble.failures} tries): {escape(trouble.why)}",
+            soft_wrap=True,
+        )
+
+
+def show_closed(config: Config, names: Iterable[str]) -> None:
+    """A line for each of these destinations that gets nothing at this hour."""
+    for name in names:
+        wanted = config.destinations[name]
+        if not isinstance(wanted, GroupDestination) and not wanted.open_at(time.localtime()):
+            hours = ", ".join(map(str, wanted.between))
+            console.print(f"{name} gets nothing now: between {hours} only")
 
 
 def living(data: Path) -> dict[str, Any]:

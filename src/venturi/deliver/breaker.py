@@ -54,6 +54,11 @@ class Breaker:
         with self._lock:
             return max(0.0, self._until - time.monotonic()) if self._failures else 0.0
 
+    def hurry(self) -> None:
+        """End the pause: a person says that it is back. It is asked first, as ever."""
+        with self._lock:
+            self._until = 0.0
+
     def trouble(self) -> Trouble | None:
         """Since when nothing arrives, and why; None where something does."""
         with self._lock:

@@ -39,6 +39,8 @@ LEASED_S = 0.5
 """The shortest sleep, when what is due is in other hands."""
 COMMIT_AFTER_S = 5.0
 """After a delivery, so that a study's are asked about together."""
+LOOK_S = 0.5
+"""How often is looked whether a person has ended a pause."""
 HOURS_S = 20.0
 """How often is looked whether its hours have begun."""
 
@@ -146,8 +148,9 @@ class Courier:
         if due is None or due > time.time():
             self._sleep()  # there is nothing to ask for
             return False
-        if self._stop.wait(self._breaker.wait_s()):  # not even a ring shortens this
-            return False
+        while pause_s := self._breaker.wait_s():  # no ring shortens this, but a person may
+            if self._stop.wait(min(pause_s, LOOK_S)):
+                return False
         with self._breaker.asking:
             if self._breaker.closed or self._breaker.wait_s():
                 return self._breaker.closed  # another one has asked meanwhile

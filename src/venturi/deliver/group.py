@@ -72,10 +72,10 @@ class Group:
             yield absent.get(delivery, nobody)
 
     def probe(self) -> str:
-        """Ask the members until one is there; see the port."""
+        """Ask the members, those whose hours it is, until one is there; see the port."""
         said = []
         for name, member in self._members.items():
-            why = member.probe()
+            why = member.probe() if self._hours(name) else "not at this hour"
             if not why:
                 return ""
             said.append(f"{name}: {why}")

@@ -252,7 +252,7 @@ class StudyRow:
     conflicts: int
     """Whose SOP Instance UID another one has with other bytes."""
     transcoded: int
-    """Renditions."""
+    """Of which a rendition was made, or several."""
     deliveries: dict[tuple[str, str], int]
     """By (destination, state)."""
 

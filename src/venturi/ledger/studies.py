@@ -42,7 +42,7 @@ def list_studies(connection: sa.Connection, study_instance_uid: str) -> list[Stu
         .group_by(_study)
     ).all()
     made = connection.execute(
-        sa.select(_study, sa.func.count())
+        sa.select(_study, sa.func.count(sa.distinct(instances.c.id)))
         .select_from(renditions.join(instances))
         .where(renditions.c.reason == inline(""), *wanted)
         .group_by(_study)
