@@ -87,7 +87,8 @@ def wake(config: Config, hurry: bool = False) -> None:
     """
     bell = bell_of(config)
     if hurry:
-        (config.node.data / "run" / HURRY).touch()
+        with contextlib.suppress(FileNotFoundError):  # without the folder nobody runs who could hurry
+            (config.node.data / "run" / HURRY).touch()
     for role in Role:
         bell.ring(role)
     bell.close()
