@@ -9,7 +9,7 @@ from venturi.model import Acceptance
 
 log = get_logger()
 
-AGAIN_S = 3600.0
+AGAIN_S = 300.0
 """How often what has not changed is told: by far more often than it is forgotten (``ledger.port.TRUSTED_S``)."""
 MOST_TOLD = 4096
 """What was told is known of so many: senders may invent SOP classes."""
