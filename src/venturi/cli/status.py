@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     ledger = node.ledger_of(config)
     glance = Glance(ledger.totals(), node.free_fraction(config))
     ledger.close()
-    troubles = destinations.troubles_of(config) if "deliver" in running.get("roles", {}) else []
     if args.json:
+        troubles = destinations.troubles_of(config) if delivers(running) else []
         print(as_json({**fields(glance, running), "troubles": troubles}))
     else:
         show(glance, running)
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 def show_troubles(config: Config, running: dict[str, Any], only: Collection[str] | None = None) -> None:
     """A line for each destination, or each of these, that takes nothing, and for members of groups; why."""
-    for trouble in destinations.troubles_of(config) if "deliver" in running.get("roles", {}) else ():
+    for trouble in destinations.troubles_of(config) if delivers(running) else ():
         if only is not None and trouble.destination.partition("/")[0] not in only:
             continue
         console.print(
@@ -101,6 +101,11 @@ def living(data: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return state if lives(state["pid"]) else {}
+
+
+def delivers(running: dict[str, Any]) -> bool:
+    """Whether it has the role whose word on destinations counts."""
+    return "deliver" in running.get("roles", {})
 
 
 def fields(glance: Glance, running: dict[str, Any]) -> dict[str, Any]:

@@ -95,14 +95,12 @@ class Answering:
         owners = (f"{self._owner}{number}" for number in itertools.count())
         while not self._stop.is_set():
             telling = [one for one in telling if not one.done()]
-            free, owner = (
-                TELLERS - len(telling),
-                next(owners),
-            )  # who told of the first asking ends no other's lease
+            free = TELLERS - len(telling)
+            owner = next(owners)  # who told of a first asking must not end the lease of a second
             try:
                 due = self._known.claim_reports(owner, time.time() - SAME_S, LEASE_S, free) if free else []
                 telling += [self._tellers.submit(self._tell, commitment, owner) for commitment in due]
-            except Exception:  # as above
+            except Exception:  # the ledger failed, most likely: it may be back soon
                 log.exception("storage commitments not told; it goes on later")
             self._stop.wait(self._pause_s())
 

@@ -62,9 +62,7 @@ def ask(
         dataset = write_request(request, context.transfer_syntax)
         status = association.ask(context, command.action_request, dataset, command.N_ACTION_RSP, heard)
         if status == 0 and not reports:
-            with contextlib.suppress(
-                Lost
-            ):  # it has taken the request: where it says what became of it is its choice
+            with contextlib.suppress(Lost):  # it has taken the request: where it reports is its choice
                 association.hear(heard, linger_s)
         return status
     finally:
