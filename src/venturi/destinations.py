@@ -15,7 +15,7 @@ from venturi.errors import ConfigError
 from venturi.ledger.port import Ledger
 
 if TYPE_CHECKING:
-    from venturi.config.schema import Config, Peer
+    from venturi.config.schema import Config, DicomDestination, Peer
     from venturi.deliver.acceptances import Acceptances, Learn, Pair
     from venturi.deliver.breaker import Breaker, Trouble
     from venturi.deliver.dicom import EchoResult
@@ -114,23 +114,20 @@ def echo(config: Config, name: str) -> EchoResult:
     return dicom.echo(peer_of(config, name), config.node.ae_title[0], config.node)
 
 
-def destinations_at(config: Config, name: str) -> list[str]:
+def destinations_at(config: Config, name: str) -> dict[str, DicomDestination]:
     """Those destinations that are a peer, by name."""
     from venturi.config.schema import DicomDestination
 
     wanted = config.destinations.items()
-    return [each for each, to in wanted if isinstance(to, DicomDestination) and to.dicom == name]
+    return {each: to for each, to in wanted if isinstance(to, DicomDestination) and to.dicom == name}
 
 
-def accepted(config: Config, name: str, pairs: Sequence[Pair]) -> set[Pair]:
+def accepted(config: Config, destination: DicomDestination, pairs: Sequence[Pair]) -> set[Pair]:
     """Ask the peer of a destination what it accepts of these. Raises ConfigError, NotAssociated."""
-    from venturi.config.schema import DicomDestination
     from venturi.deliver import dicom
 
-    wanted = config.destinations[name]
-    assert isinstance(wanted, DicomDestination)  # noqa: S101  # no others have peers
-    calling_ae = wanted.calling_ae or config.node.ae_title[0]
-    return dicom.accepted(dicom.requestor(peer_of(config, wanted.dicom), calling_ae, config.node), pairs)
+    calling_ae = destination.calling_ae or config.node.ae_title[0]
+    return dicom.accepted(dicom.requestor(peer_of(config, destination.dicom), calling_ae, config.node), pairs)
 
 
 def send(config: Config, name: str, parcels: Sequence[Parcel]) -> Iterator[Receipt]:

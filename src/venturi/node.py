@@ -203,9 +203,9 @@ def renew(config: Config, name: str) -> None:
     names = destinations_at(config, name)
     known = [each for each in acceptances(config) if each.destination in names]
     new: list[Acceptance] = []
-    for destination in names:
+    for destination, wanted in names.items():
         pairs = [(one.sop_class_uid, one.transfer_syntax) for one in known if one.destination == destination]
-        taken, now = accepted(config, destination, pairs), time.time()
+        taken, now = accepted(config, wanted, pairs), time.time()
         new += [Acceptance(destination, *pair, pair in taken, now) for pair in pairs]
     if new:
         with contextlib.closing(ledger_of(config)) as ledger:
